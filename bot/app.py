@@ -1,0 +1,562 @@
+"""The one place that builds everything: settings in, wired application out; the only importer of concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from starlette.applications import Starlette
+
+from bot.catalog.load import resolve_repo
+from bot.catalog.model import Catalog, Target
+from bot.catalog.watch import CatalogHolder
+from bot.chat.base import People
+from bot.chat.console import ConsoleAdapter
+from bot.clock import Clock, utc_now
+from bot.commanding import Command, Tools
+from bot.delivery.base import Delivery, Listening
+from bot.delivery.gitops import GitWriter
+from bot.delivery.shell import ShellDelivery
+from bot.deployments import audience
+from bot.deployments.engine import Engine, EngineSettings
+from bot.deployments.moves import Moves
+from bot.deployments.service import Deployments
+from bot.deployments.workflow import Providers, Workflow
+from bot.dispatch import Answer, Clicks, Dispatcher
+from bot.errors import CatalogInvalid, ProviderError
+from bot.gates.base import Gate, Metrics
+from bot.gates.outside import outside_gates
+from bot.git import Git
+from bot.metrics import Metrics as Figures
+from bot.pipelines.base import Pipeline
+from bot.pipelines.outside import outside_pipelines
+from bot.pipelines.shell import ShellPipeline
+from bot.processes import ProcessRuns
+from bot.providers import known_here
+from bot.schedule.calendars import CalendarWatch
+from bot.schedule.housekeeping import Housekeeping, Watchdog
+from bot.schedule.jobs import PLATFORM as SCHEDULE
+from bot.schedule.jobs import Jobs, SchedulePeople
+from bot.settings import Settings, read_console_tokens
+from bot.sources.git import Source
+from bot.store import audit, outbox
+from bot.store import deployments as rows
+from bot.store.audit import AuditEntry
+from bot.store.console import ConsoleStore
+from bot.store.database import Database, Tx
+from bot.store.figures import snapshot
+from bot.store.inbox import InboxRow
+from bot.store.migrate import migrate
+from bot.store.outbox import NewNotice, Notice
+from bot.store.retention import forget
+from bot.store.runs import StoredRuns
+from bot.store.signals import Signals, Topic
+from bot.web.health import health_routes
+from bot.web.metrics import metrics_routes
+from commands import (
+    approve,
+    cancel,
+    deploy,
+    diff,
+    freezes,
+    gray,
+    help,
+    history,
+    jobs,
+    locks,
+    logs,
+    owners,
+    promote,
+    queue,
+    rollback,
+    status,
+    where,
+    whoami,
+    why,
+)
+from commands.aliases import with_aliases
+from commands.buttons import actions
+from notifiers.base import ChatClient
+from notifiers.console import ConsoleClient
+from notifiers.language import Speaker
+from notifiers.outbox import Outbox
+
+if TYPE_CHECKING:
+    from bot.chat.feishu_parts import FeishuParts
+    from bot.chat.slack_parts import SlackParts
+    from bot.web.console import Access
+
+log = structlog.get_logger(__name__)
+
+COMMANDS: tuple[Command, ...] = with_aliases(
+    deploy.command,
+    promote.command,
+    rollback.command,
+    status.command,
+    where.command,
+    diff.command,
+    history.command,
+    why.command,
+    approve.approve_command,
+    approve.reject_command,
+    cancel.command,
+    gray.continue_command,
+    gray.abort_command,
+    owners.command,
+    queue.command,
+    locks.lock_command,
+    locks.unlock_command,
+    locks.locks_command,
+    freezes.windows_command,
+    freezes.freeze_command,
+    freezes.unfreeze_command,
+    logs.command,
+    whoami.command,
+    help.command,
+)
+"""In help order."""
+
+PLATFORMS = ("console", "slack", "feishu", "dingtalk", "wecom", "webhook")
+PACE = {"console": 0.005, "feishu": 0.2, "dingtalk": 3.1, "wecom": 3.1}
+"""Seconds between two messages to one place: Feishu takes five in a second, DingTalk and WeCom 20 in a minute."""
+
+Wrap = Callable[[str, Any], Any]
+"""Given a part's name and the part, returns what is used in its place; tests cut the power there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What differs between a server, the demo and a test.
+
+    wrap: lets a test stand between the core and a part. greeting: what the console says first.
+    pipelines and deliveries: further providers by name, beside our own.
+    """
+
+    clock: Clock = utc_now
+    greeting: Mapping[str, Any] | None = None
+    wrap: Wrap = lambda _name, part: part
+    engine: EngineSettings | None = None
+    poll: timedelta = timedelta(milliseconds=300)
+
+
+class App:
+    """A wired Slipway: `start()`, `stop()`, and `asgi` for the web server."""
+
+    def __init__(self, settings: Settings, outside: Outside | None = None) -> None:
+        """Open the database, bring it up to date and read the catalog; nothing runs yet.
+
+        Raises:
+            CatalogInvalid: the configuration directory is wrong; every problem is named.
+            DatabaseInUse: another process has the SQLite file.
+            DatabaseUnavailable: not reached.
+        """
+        outside = outside or Outside()
+        self._clock = outside.clock
+        self.settings = settings
+        data = settings.data_directory
+        self.catalogs = CatalogHolder(settings.config, known_here())
+        _make_private(data)
+        self.db: Database = outside.wrap("db", _database(settings.database))
+        self.slack = self._slack_parts()
+        self.feishu = self._feishu_parts()
+        platforms = tuple(name for name in PLATFORMS if getattr(settings, name))
+        self.moves = Moves(self.catalog, platforms)
+        self.http = _http_client()
+        self.runs = ProcessRuns(data / "runs", clock=outside.clock)
+        git = Git()
+        self.sources = Source(data / "git" / "sources", git)
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        writer = GitWriter(data / "git" / "config", git, clock=outside.clock)
+        self.providers = Providers(
+            pipelines=self._pipelines(outside),
+            deliveries=self._deliveries(outside, writer),
+            writer=outside.wrap("writer", writer),
+            metrics=self._metrics(),
+            gates=self._gates(outside),
+        )
+        self.workflow = Workflow(self.db, self.catalog, self.providers, outside.clock, settings.config, outside.poll)
+        self.engine = Engine(
+            self.db,
+            self.moves,
+            self.workflow.handlers(),
+            outside.clock,
+            outside.engine or EngineSettings(patience=timedelta(seconds=settings.patience_seconds)),
+        )
+        for delivery in self.providers.deliveries.values():
+            if isinstance(delivery, Listening):
+                delivery.listen(self._delivery_told)
+        self.deployments = Deployments(self.db, self.catalog, self.moves, outside.clock, self.engine)
+        self.tools = Tools(
+            db=self.db,
+            deployments=self.deployments,
+            catalog=self.catalog,
+            sources=self.sources,
+            providers=self.providers,
+            directory=settings.config,
+            clock=outside.clock,
+        )
+        self.jobs = Jobs(
+            self.db, self.catalog, platforms, outside.clock, lambda: self.dispatcher.look(), lambda: self.outbox.poke()
+        )
+        self.commands = (*COMMANDS[:-1], jobs.make_command(self.jobs), COMMANDS[-1])
+        self.dispatcher = Dispatcher(self.tools, self.commands, actions, self._people())
+        self.metrics = self._measured()
+        self.console_store = ConsoleStore(self.db, outside.clock)
+        clients = {name: self.metrics.watch(client, name, "chat") for name, client in self._clients(outside).items()}
+        self.outbox = Outbox(
+            self.db, self.catalog, clients, outside.clock, PACE, Speaker(self.catalog, self._locales())
+        )
+        self.moves.listen(self.outbox.poke)
+        self.dispatcher.listen(self.outbox.poke)
+        self.dispatcher.listen(self.jobs.poke)
+        self.moves.listen(self.jobs.poke)
+        self.dispatcher.send_by(self.outbox.send, ("slack",) if self.db.is_sqlite else ())
+        self.slack_adapter = (
+            self.slack.adapter(self.dispatcher, self.db, self.catalog) if self.slack is not None else None
+        )
+        self.feishu_adapter = (
+            self.feishu.adapter(self.dispatcher, Clicks(self.dispatcher)) if self.feishu is not None else None
+        )
+        self.signals = Signals(self.db, self._hear)
+        self.housekeeping = Housekeeping()
+        self._platforms = platforms
+        self._schedule()
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._outside = outside
+
+    @cached_property
+    def asgi(self) -> Starlette:
+        """The web application, made when first asked for."""
+        return Starlette(routes=self._routes(self._outside))
+
+    def catalog(self) -> Catalog:
+        """The catalog in force, with what the chats know of its people."""
+        current = self.catalogs.current
+        if self.slack is not None:
+            current = self.slack.people.complete(current)
+        return self.feishu.people.complete(current) if self.feishu is not None else current
+
+    def _slack_parts(self) -> SlackParts | None:
+        if not self.settings.slack:
+            return None
+        from bot.chat.slack_parts import SlackParts
+
+        return SlackParts(self.settings, lambda: self.catalogs.current, self._clock)
+
+    def _locales(self) -> dict[str, str]:
+        """Platform -> locale of its groups, where most readers have another one than the company's default."""
+        feishu = self.settings.feishu_locale or ("en" if "larksuite" in self.settings.feishu_domain else "zh-CN")
+        return {"feishu": feishu, "dingtalk": "zh-CN", "wecom": "zh-CN"}
+
+    def _feishu_parts(self) -> FeishuParts | None:
+        if not self.settings.feishu:
+            return None
+        from bot.chat.feishu_parts import FeishuParts
+
+        return FeishuParts(self.settings, lambda: self.catalogs.current, self._clock)
+
+    def _people(self) -> dict[str, People]:
+        people: dict[str, People] = {SCHEDULE: SchedulePeople()}
+        if self.slack is not None:
+            people["slack"] = self.slack.people
+        if self.feishu is not None:
+            people["feishu"] = self.feishu.people
+        return people
+
+    def _pipelines(self, outside: Outside) -> dict[str, Pipeline]:
+        """The local one, and every CI system that is set up."""
+        store = self.settings.data_directory / "artifacts"
+        shell = outside.wrap("pipeline", ShellPipeline(self.runs, self.sources, store))
+        made = outside_pipelines(self.settings, StoredRuns(self.db), outside.clock)
+        self._closing.extend(made.closing)
+        return {"shell": shell} | {name: outside.wrap(name, one) for name, one in made.pipelines.items()}
+
+    def _deliveries(self, outside: Outside, writer: GitWriter) -> dict[str, Delivery]:
+        """Our own, and Argo CD if one is set up; its client is imported only then."""
+        settings = self.settings
+        shell = ShellDelivery(self.runs, settings.config, self.http)
+        deliveries: dict[str, Delivery] = {"shell": outside.wrap("delivery", shell)}
+        if settings.kubeconfig is not None or settings.kubernetes_in_cluster:
+            deliveries["kubernetes"] = outside.wrap("kubernetes", self._kubernetes(outside))
+        if not settings.argocd:
+            return deliveries
+        from bot.delivery.argocd import ArgoCD
+        from bot.delivery.argocd_api import ArgoApi
+        from bot.delivery.argocd_settings import argo_servers
+
+        async def contains(target: Target, wanted: str, revision: str) -> bool:
+            repo = resolve_repo(settings.config, target.gitops.repo)
+            return await writer.contains(target.gitops, repo, wanted, revision)
+
+        apis = {name: ArgoApi(name, server) for name, server in argo_servers(settings).items()}
+        argocd = ArgoCD(apis, contains, clock=outside.clock)
+        self._closing.append(argocd.close)
+        return deliveries | {"argocd": outside.wrap("argocd", argocd)}
+
+    def _kubernetes(self, outside: Outside) -> Delivery:
+        """Plain clusters; the client is heavy, so it is imported only where one is set up."""
+        from bot.delivery.kubernetes import Clusters, Kubernetes
+
+        kubernetes = Kubernetes(Clusters(self.settings.kubeconfig), clock=outside.clock)
+        self._closing.append(kubernetes.close)
+        return kubernetes
+
+    def _delivery_told(self, intent: str) -> None:
+        deployment_id = self.workflow.deployment_of(intent)
+        if deployment_id is not None:
+            self.engine.poke(deployment_id)
+
+    def _metrics(self) -> Metrics | None:
+        if not self.settings.prometheus_url:
+            return None
+        from bot.gates.prometheus import Prometheus
+
+        return Prometheus(self.http, self.settings.prometheus_url, self.settings.prometheus_token)
+
+    def _clients(self, outside: Outside) -> Mapping[str, ChatClient]:
+        clients: dict[str, ChatClient] = {}
+        if self.settings.console:
+            self.console_client = ConsoleClient(self.console_store)
+            clients["console"] = outside.wrap("console", self.console_client)
+        if self.slack is not None:
+            clients["slack"] = outside.wrap("slack", self.slack.client)
+        if self.feishu is not None:
+            clients["feishu"] = outside.wrap("feishu", self.feishu.client)
+        if any(getattr(self.settings, name) for name in audience.RESULTS_ONLY):
+            from notifiers.listeners import listening_clients
+
+            made = listening_clients(self.settings, self.http, outside.clock)
+            clients |= {name: outside.wrap(name, client) for name, client in made.items()}
+        return clients
+
+    def _routes(self, outside: Outside) -> Sequence[Any]:
+        routes = [*health_routes(self.readiness), *metrics_routes(self.scrape, self.settings.metrics_token)]
+        if self.slack_adapter is not None:
+            routes = [*self.slack_adapter.routes(), *routes]
+        routes += self._hooks()
+        if self.feishu_adapter is not None:
+            routes = [*self.feishu_adapter.routes(), *routes]
+        if self.settings.console:
+            from bot.web.console import console_routes
+
+            adapter = ConsoleAdapter(self.dispatcher, Clicks(self.dispatcher), self.console_store)
+            access = self._access()
+            routes += console_routes(
+                store=self.console_store,
+                adapter=adapter,
+                catalog=self.catalog,
+                access=access,
+                commands=self.commands,
+                greeting=outside.greeting,
+                db=self.db,
+            )
+        return routes
+
+    def _gates(self, outside: Outside) -> Sequence[Gate]:
+        made = outside_gates(self.settings, outside.clock)
+        self._closing.extend(made.closing)
+        return made.gates
+
+    def _hooks(self) -> Sequence[Any]:
+        """Routes for CI systems and repositories; only senders with a secret have one."""
+        settings = self.settings
+        names = {"github": "github_hook_secret", "gitlab": "gitlab_hook_secret", "jenkins": "jenkins_hook_secret"}
+        secrets = {sender: settings.ci_secret(field) for sender, field in names.items()}
+        secrets["standard"] = settings.ci_secret("standard_hook_secret")
+        if not any(secrets.values()):
+            return ()
+        from bot.deployments.hooked import Events
+        from bot.web.webhooks import webhook_routes
+
+        events = Events(
+            self.db,
+            self.catalog,
+            self.engine,
+            self.moves,
+            self.deployments,
+            StoredRuns(self.db),
+            self.sources,
+            settings.config,
+            self._clock,
+        )
+        return webhook_routes(secrets, events, self._clock)
+
+    def _access(self) -> Access:
+        from bot.web.console import Access
+
+        if self.settings.console_open:
+            return Access(open=True)
+        path = self.settings.console_tokens_file
+        return Access(open=False, tokens=read_console_tokens(path) if path is not None else {})
+
+    def _schedule(self) -> None:
+        quiet = timedelta(minutes=self.settings.watchdog_minutes)
+        self.watchdog = Watchdog(
+            self.db, self.engine, self.catalog, self._platforms, self._clock, quiet, lambda: self.outbox.poke()
+        )
+        self.housekeeping.every(timedelta(seconds=60), "watchdog", self.watchdog.look)
+        if self.slack_adapter is not None:
+            self.housekeeping.every(timedelta(minutes=20), "slack_people", self.slack_adapter.refresh)
+        if self.feishu_adapter is not None:
+            self.housekeeping.every(timedelta(minutes=20), "feishu_people", self.feishu_adapter.refresh)
+        self.housekeeping.every(timedelta(minutes=30), "lock_reminders", self.deployments.holds.nag)
+        calendars = CalendarWatch(self.db, self.catalog, self._platforms, self._clock, lambda: self.outbox.poke())
+        self.housekeeping.every(timedelta(hours=6), "calendars", calendars.look)
+        if self.settings.retention_days:
+            self.housekeeping.every(timedelta(hours=1), "retention", self.forget_old)
+        self.housekeeping.every(timedelta(hours=6), "old_runs", lambda: self.runs.prune(timedelta(days=30)))
+
+    async def start(self) -> None:
+        """Begin to work; what the process before left undone goes on."""
+        if self.slack_adapter is not None:
+            await self.slack_adapter.start()
+        if self.feishu_adapter is not None:
+            await self.feishu_adapter.start()
+        await self.outbox.start()
+        await self.engine.start()
+        self.signals.start()
+        await self.dispatcher.start()
+        self.jobs.start()
+        self.housekeeping.start()
+        watch = self.catalogs.watch(self._catalog_changed, self._catalog_broken)
+        self._tasks.append(asyncio.create_task(watch))
+
+    def hang_up(self) -> None:
+        """End the open streams, so that the web server need not wait for them."""
+        self.console_store.close()
+
+    async def stop(self) -> None:
+        """Take nothing new, finish or hand over what runs, close everything."""
+        self.housekeeping.stop()
+        await self.jobs.stop()
+        await self.signals.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.slack_adapter is not None:
+            await self.slack_adapter.stop()
+        if self.feishu_adapter is not None:
+            await self.feishu_adapter.stop()
+        await self.dispatcher.stop()
+        await self.engine.stop()
+        await self.outbox.stop()
+        if self.slack is not None:
+            await self.slack.api.close()
+        if self.feishu is not None:
+            await self.feishu.api.close()
+        for close in self._closing:
+            await close()
+        await self.http.aclose()
+        self.db.close()
+
+    def _hear(self, topic: Topic, number: int) -> None:
+        """Another replica changed something."""
+        if topic is Topic.OUTBOX:
+            self.outbox.poke()
+        elif topic is Topic.DEPLOYMENT and number:
+            self.engine.poke(number)
+        elif topic is Topic.DEPLOYMENT:
+            self.engine.poke_all()
+
+    def _measured(self) -> Figures:
+        """Count what happens from now on."""
+        names = {word: one.name for one in self.commands for word in (one.name, *one.aliases)}
+        figures = Figures(names, actions)
+        for name, pipeline in self.providers.pipelines.items():
+            figures.watch(pipeline, name, "pipeline")
+        for name, delivery in self.providers.deliveries.items():
+            figures.watch(delivery, "deliver-shell" if name == "shell" else name, "delivery")
+        figures.watch(self.providers.writer, "git", "writer")
+        self.moves.on_end(figures.ended)
+        self.engine.on_lease_lost = figures.lease_lost
+
+        def answered(row: InboxRow, answer: Answer, seconds: float) -> None:
+            said = str(row.payload.get("button" if row.kind == "click" else "text", ""))
+            figures.intent(row.kind, said, answer.outcome, answer.code, seconds)
+
+        self.dispatcher.watch(answered)
+        return figures
+
+    async def forget_old(self) -> int:
+        """Delete what is over for longer than it is kept, a little at a time. Returns how many rows."""
+        before, total = self._clock() - timedelta(days=self.settings.retention_days), 0
+        while deleted := await self.db.run(lambda tx: forget(tx, before)):
+            total += deleted
+            await asyncio.sleep(0.05)
+        return total
+
+    async def scrape(self) -> bytes:
+        """What `/metrics` says now."""
+        at, catalog = self._clock(), self.catalog()
+        try:
+            found = await self.db.read(lambda tx: snapshot(tx, at, catalog.periodics))
+        except ProviderError:
+            found = None
+        missing = await self.readiness()
+        return self.metrics.render(found, busy=self.engine.busy, services=len(catalog.services), missing=missing)
+
+    async def readiness(self) -> Mapping[str, str]:
+        """What is not ready: part -> why; empty when all is well."""
+        try:
+            await self.db.read(lambda tx: outbox.lag(tx))
+        except Exception as error:
+            return {"database": type(error).__name__}
+        if self.slack_adapter is not None and (problem := await self.slack_adapter.problem()):
+            return {"slack": problem}
+        if self.feishu_adapter is not None and (problem := await self.feishu_adapter.problem()):
+            return {"feishu": problem}
+        return {"catalog": "the last change was refused; `slipway check` says why"} if self.catalogs.problem else {}
+
+    async def _catalog_changed(self, catalog: Catalog) -> None:
+        at = self._clock()
+        entry = AuditEntry(at, "slipway", "catalog:reload", catalog.digest[:64], "accepted")
+        await self.db.run(lambda tx: audit.append(tx, entry))
+        await self.wake_all()
+        self.jobs.poke()
+        log.info("catalog_reloaded", digest=catalog.digest[:12])
+
+    async def wake_all(self) -> None:
+        """Have every open deployment look again at what it waits for."""
+        at = self._clock()
+        await self.db.run(lambda tx: rows.wake_waiting(tx, at))
+        self.engine.poke_all()
+
+    async def _catalog_broken(self, error: CatalogInvalid) -> None:
+        """The last good one stays; the channels hear what is wrong and where."""
+        at = self._clock()
+        text = f"The catalog has a mistake and was not reloaded; the last good one stays in force. {error.sentence()}"
+        key = f"catalog:{at.isoformat()}"
+
+        def work(tx: Tx) -> None:
+            for platform, place in self.catalog().channels.items():
+                if platform in self._platforms:
+                    content = {"text": text[:3000], "card": None}
+                    outbox.put(tx, NewNotice(f"{key}:{platform}", platform, place, Notice.MESSAGE, content=content), at)
+            audit.append(tx, AuditEntry(at, "slipway", "catalog:reload", "catalog", "refused", "", text[:1000]))
+
+        await self.db.run(work)
+        self.outbox.poke()
+
+
+def _database(url: str) -> Database:
+    db = Database(url)
+    db.claim_file()
+    migrate(db)
+    return db
+
+
+def _http_client() -> Any:
+    import httpx
+
+    return httpx.AsyncClient(timeout=5.0, follow_redirects=False, trust_env=False)
+
+
+def _make_private(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)

@@ -1,0 +1,337 @@
+"""From the written pieces to the catalog: defaults cascade, conventions fill in names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from bot.catalog import messages
+from bot.catalog.model import (
+    DeliverySpec,
+    EmergencyRule,
+    Environment,
+    GitopsSpec,
+    GrayRule,
+    MetricRule,
+    Person,
+    PipelineSpec,
+    Scope,
+    Service,
+    SourceLine,
+    Target,
+    Team,
+    VerifyRule,
+)
+from bot.catalog.problems import Problem
+from bot.catalog.schema import PersonIn, ScopeIn, ServiceIn, TargetDefaults
+from bot.catalog.written import Root
+
+Settings = Mapping[str, Any]
+"""One or several layers of `TargetDefaults` as plain values; nested ones are mappings too."""
+
+SPECS = ("pipeline", "gitops", "delivery", "verify", "gray")
+VALUES = ("url", "rollback_on_failure", "in_flight", "cluster", "auto_deploy", "paths", "gates", "soak")
+_SHELL, _VALUES = PipelineSpec().provider, GitopsSpec().format
+
+
+# -- the cascade -----------------------------------------------------------------------------------------------------
+
+
+def layer(defaults: TargetDefaults) -> Settings:
+    """What is written in one place; what is left out or null is not in it."""
+    values: dict[str, Any] = {}
+    for name in (*SPECS, *VALUES):
+        value = getattr(defaults, name)
+        if isinstance(value, BaseModel):
+            value = {key: item for key, item in value.__dict__.items() if item is not None}
+        if value is not None:
+            values[name] = value
+    return values
+
+
+def merge(wide: Settings, narrow: Settings) -> Settings:
+    """The narrower place wins, field by field."""
+    merged = dict(wide)
+    for name, value in narrow.items():
+        merged[name] = _merge_spec(wide.get(name, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _merge_spec(wide: Mapping[str, Any], narrow: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options belong to a provider (or format): another one does not inherit them."""
+    merged = {**wide, **narrow}
+    if "options" in wide and _kind(merged) == _kind(wide):
+        merged["options"] = {**wide["options"], **narrow.get("options", {})}
+    elif "options" not in narrow:
+        merged.pop("options", None)
+    return merged
+
+
+def _kind(spec: Mapping[str, Any]) -> tuple[str, str]:
+    return spec.get("provider", _SHELL), spec.get("format", _VALUES)
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """A target's settings, with names not yet filled in."""
+
+    pipeline: PipelineSpec
+    gitops: GitopsSpec
+    delivery: DeliverySpec
+    verify: VerifyRule
+    gray: GrayRule
+    values: Mapping[str, Any]
+
+
+def specs_of(settings: Settings) -> Specs:
+    """The settings as the model's types, with the model's own defaults for what nobody wrote."""
+    return Specs(
+        PipelineSpec(**{"name": "{service}", **settings.get("pipeline", {})}),
+        GitopsSpec(**settings.get("gitops", {})),
+        DeliverySpec(**settings.get("delivery", {})),
+        VerifyRule(**settings.get("verify", {})),
+        _gray(settings.get("gray", {})),
+        {name: settings[name] for name in VALUES if name in settings},
+    )
+
+
+def _gray(values: Mapping[str, Any]) -> GrayRule:
+    lists = {name: tuple(values[name]) for name in ("pauses", "weights") if name in values}
+    metrics = tuple(MetricRule(**metric.__dict__) for metric in values.get("metrics", ()))
+    return GrayRule(**{**values, **lists, "metrics": metrics})
+
+
+# -- services --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Builder:
+    """Builds services on the settings of the root files; what many services share is made once."""
+
+    root: Root
+    environments: Mapping[str, Environment]
+    _shared: dict[tuple[str, str], tuple[Settings, Specs]] = field(default_factory=dict)
+
+    def service(self, name: str, written: ServiceIn, source: SourceLine) -> Service:
+        """One service in every environment it runs in."""
+        team = self.root.teams.get(written.team)
+        wider = [written, *([team.value.defaults] if team else []), self.root.defaults]
+        repo = next((one.repo for one in wider if one.repo), "")
+        language = next((one.language for one in wider if one.language is not None), "")
+        names = {"service": name, "team": written.team, "language": language}
+        owners = written.owners if written.owners is not None else team.value.leads if team else []
+        return Service(
+            name=name,
+            team=written.team,
+            repo=_filler(names)(repo),
+            owners=_unique(owners),
+            language=language,
+            labels=written.labels,
+            channels=written.channels,
+            targets={target.environment: target for target in self._targets(written, names)},
+            source=source,
+        )
+
+    def _targets(self, written: ServiceIn, names: Mapping[str, str]) -> Iterator[Target]:
+        own = layer(written)
+        for environment in self.environments.values():
+            if written.only is not None and environment.name not in written.only:
+                continue
+            special = written.environments.get(environment.name)
+            settings, specs = self._base(written.team, environment.name)
+            if own or special is not None:
+                special_layer = layer(special) if special is not None else {}
+                specs = specs_of(merge(merge(settings, own), special_layer))
+            branch = (special.branch if special is not None else None) or written.branch or environment.branch
+            yield _target(specs, environment, branch, names)
+
+    def _base(self, team: str, environment: str) -> tuple[Settings, Specs]:
+        """Global, environment's and team's settings."""
+        key = (team, environment)
+        if key not in self._shared:
+            settings = layer(self.root.defaults)
+            if environment in self.root.environments:
+                settings = merge(settings, layer(self.root.environments[environment].value.defaults))
+            if team in self.root.teams:
+                settings = merge(settings, layer(self.root.teams[team].value.defaults))
+            self._shared[key] = settings, specs_of(settings)
+        return self._shared[key]
+
+
+def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[str, str]) -> Target:
+    fill = _filler({**names, "environment": environment.name})
+    pipeline, gitops = specs.pipeline, specs.gitops
+    values = {"cluster": environment.cluster, **specs.values}
+    if "url" in values:
+        values["url"] = fill(values["url"])
+    return Target(
+        service=names["service"],
+        environment=environment.name,
+        branch=branch,
+        pipeline=PipelineSpec(pipeline.provider, fill(pipeline.name), pipeline.timeout, pipeline.options)
+        if "{" in pipeline.name
+        else pipeline,
+        gitops=GitopsSpec(fill(gitops.repo), fill(gitops.branch), fill(gitops.path), gitops.format, gitops.options),
+        delivery=specs.delivery,
+        verify=specs.verify,
+        gray=specs.gray,
+        **values,
+    )
+
+
+def _filler(names: Mapping[str, str]) -> Callable[[str], str]:
+    """Fills in the known names and leaves every other placeholder as it is; names have no braces."""
+    pairs = [("{" + key + "}", value) for key, value in names.items()]
+
+    def fill(pattern: str) -> str:
+        if "{" in pattern:
+            for placeholder, value in pairs:
+                pattern = pattern.replace(placeholder, value)
+        return pattern
+
+    return fill
+
+
+def _unique(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+# -- what stands in the root files -----------------------------------------------------------------------------------
+
+
+def environments(root: Root) -> dict[str, Environment]:
+    """In promotion order: by `order`, else as written."""
+    made = [
+        Environment(
+            name=name,
+            order=entry.value.order if entry.value.order is not None else at + 1,
+            branch=entry.value.branch,
+            protected=entry.value.protected,
+            channels=entry.value.channels,
+            source=entry.source(),
+            cluster=entry.value.cluster,
+            preview=entry.value.preview,
+        )
+        for at, (name, entry) in enumerate(root.environments.items())
+    ]
+    return {one.name: one for one in sorted(made, key=lambda one: one.order)}
+
+
+def teams(root: Root) -> dict[str, Team]:
+    """Teams by id."""
+    return {
+        name: Team(
+            id=name,
+            name=entry.value.name or name,
+            leads=_unique(entry.value.leads),
+            members=_unique(entry.value.members),
+            channels=entry.value.channels,
+        )
+        for name, entry in root.teams.items()
+    }
+
+
+def people(root: Root) -> dict[str, Person]:
+    """People by id."""
+    return {name: _person(name, entry.value) for name, entry in root.people.items()}
+
+
+def _person(name: str, written: PersonIn) -> Person:
+    return Person(
+        id=name,
+        name=written.name or name,
+        email=written.email,
+        chats={platform: tuple(accounts) for platform, accounts in written.chats.items()},
+        locale=written.locale,
+        zone=written.zone,
+        active=written.active,
+    )
+
+
+def by_chat_id(known: Mapping[str, Person]) -> dict[tuple[str, str], Person]:
+    """(platform, account) -> person; the console account is the person's id."""
+    accounts = {
+        (platform, account): person
+        for person in known.values()
+        for platform, ids in person.chats.items()
+        for account in ids
+    }
+    return accounts | {("console", person.id): person for person in known.values()}
+
+
+def emergency(root: Root) -> tuple[EmergencyRule, ...]:
+    """Emergency rules as written."""
+    return tuple(
+        EmergencyRule(
+            name=entry.value.name,
+            scope=scope_of(entry.value),
+            count=entry.value.approvers.count,
+            roles=tuple(dict.fromkeys(entry.value.approvers.roles)),
+            people=_unique(entry.value.approvers.people),
+            expires_after=entry.value.expires_after,
+            pass_for=entry.value.pass_for,
+            source=entry.source(),
+        )
+        for entry in root.emergency
+    )
+
+
+def scope_of(written: ScopeIn) -> Scope:
+    """What a rule is about."""
+    return Scope(
+        environments=tuple(written.environments),
+        teams=tuple(written.teams),
+        services=tuple(written.services),
+        labels=tuple(written.labels),
+        kinds=tuple(kind.value for kind in written.kinds),
+        clusters=tuple(written.clusters),
+    )
+
+
+# -- what only shows when everything is together ---------------------------------------------------------------------
+
+
+def check_built(services: Mapping[str, Service], root: Root) -> Iterator[Problem]:
+    """Services without an owner or a place to read from and to write to, and two that write to the same place."""
+    missing: dict[str, list[tuple[Service, str]]] = {"owners": [], "repo": [], "gitops.repo": []}
+    for service in services.values():
+        if not service.owners and not _names_leads(root, service.team):
+            missing["owners"].append((service, messages.no_owner(service.team)))
+        if not service.repo:
+            missing["repo"].append((service, messages.no_repository()))
+        elif "{environment}" in service.repo:
+            missing["repo"].append((service, messages.repository_per_environment()))
+        if not all(target.gitops.repo for target in service.targets.values()):
+            missing["gitops.repo"].append((service, messages.no_configuration_repository()))
+    for field_, found in missing.items():
+        yield from _told_once(field_, found)
+    yield from _told_once("gitops.path", list(_same_places(services)))
+
+
+def _names_leads(root: Root, team: str) -> bool:
+    """True also if the team is not known: that has been told."""
+    return team not in root.teams or bool(root.teams[team].value.leads)
+
+
+def _same_places(services: Mapping[str, Service]) -> Iterator[tuple[Service, str]]:
+    taken: dict[tuple[str, str, str], Target] = {}
+    for service in services.values():
+        for target in service.targets.values():
+            place = (target.gitops.repo, target.gitops.branch, target.gitops.path)
+            first = taken.setdefault(place, target)
+            if first is not target and target.gitops.repo:
+                one, other = f"{first.service} in {first.environment}", f"{service.name} in {target.environment}"
+                yield service, messages.same_place(one, other, target.gitops.path)
+                break
+
+
+def _told_once(field_: str, found: list[tuple[Service, str]]) -> Iterator[Problem]:
+    """A missing default is one mistake, not 5,000."""
+    told = found if len(found) <= 3 else found[:1]
+    for service, text in told:
+        source = service.source or SourceLine(".", 0)
+        message = messages.and_more(text, len(found) - 1) if len(told) < len(found) else text
+        yield Problem(source.file, source.line, f"{service.name}.{field_}", message)

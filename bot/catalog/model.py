@@ -1,0 +1,427 @@
+"""The catalog as frozen values: the answer to "what exists", after defaults and conventions are applied.
+
+Written form and its checks are in `schema.py`, reading in `load.py`; everybody else sees only these types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a deployment is for; freezes may exempt kinds."""
+
+    NORMAL = "normal"
+    HOTFIX = "hotfix"
+    ROLLBACK = "rollback"
+    PROMOTION = "promotion"
+
+
+class Role(StrEnum):
+    """What a person is to a service. Ordered from most to least in `ROLE_ORDER`."""
+
+    ADMIN = "admin"
+    RELEASE_MANAGER = "release_manager"
+    TEAM_LEAD = "team_lead"
+    OWNER = "owner"
+    MEMBER = "member"
+    ANYONE = "anyone"
+
+
+class DayKind(StrEnum):
+    """Which days of a calendar a rule is about."""
+
+    ANY = "any"
+    WORKDAYS = "workdays"
+    HOLIDAYS = "holidays"
+
+
+class InFlight(StrEnum):
+    """What happens to a run in flight when its window closes."""
+
+    FINISH = "finish"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """Where a value was written: path relative to the catalog directory, and line (1-based)."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        """`file:line`, as editors understand it; without a line, only where it is from."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One human, whatever the number of chat accounts.
+
+    chats: platform name -> the person's ids there, for instance {"slack": ("U024BE7LH",)}.
+    """
+
+    id: str
+    name: str
+    email: str = ""
+    chats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    locale: str = ""
+    zone: str = ""
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """People who work together. `channels`: platform name -> place, for instance {"console": "#releases"}."""
+
+    id: str
+    name: str
+    leads: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    channels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRule:
+    """When a deployment counts as running: healthy for `settle` without a break, within `timeout`."""
+
+    timeout: timedelta = timedelta(minutes=5)
+    settle: timedelta = timedelta(seconds=10)
+    interval: timedelta = timedelta(seconds=2)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRule:
+    """A number that tells whether a release is well. query: PromQL, with {service}, {environment}, {team} and {digest}.
+
+    min and max: what is allowed, both included. baseline: a second query of the stable version; the number may then be
+    at most `factor` times as large (max_factor) or must be at least that share of it (min_factor).
+    """
+
+    name: str
+    query: str
+    min: float | None = None
+    max: float | None = None
+    baseline: str = ""
+    min_factor: float | None = None
+    max_factor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrayRule:
+    """How long a release stays with a part of the traffic, and what decides meanwhile.
+
+    pauses: after these it goes on by itself if the metrics are good, the last one again and again; empty: a person
+    decides. weights: percent of traffic at each pause, to be shown. timeout: nobody decided, so it is given up.
+    settle: how long the metrics must be good after full. interval: between two looks at the metrics.
+    """
+
+    pauses: tuple[timedelta, ...] = ()
+    weights: tuple[int, ...] = ()
+    timeout: timedelta = timedelta(hours=24)
+    interval: timedelta = timedelta(seconds=15)
+    settle: timedelta = timedelta(0)
+    metrics: tuple[MetricRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """Which pipeline builds a service. `options` are the provider's own settings, checked by the provider."""
+
+    provider: str = "shell"
+    name: str = ""
+    timeout: timedelta = timedelta(minutes=30)
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverySpec:
+    """How a version reaches an environment. `options` are the provider's own settings."""
+
+    provider: str = "shell"
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GitopsSpec:
+    """Where the version of a service is written.
+
+    repo: path or URL of the configuration repository; path and image/key patterns are filled with
+    {service}, {environment}, {team}.
+    """
+
+    repo: str = ""
+    branch: str = "main"
+    path: str = "{environment}/{service}.yaml"
+    format: str = "values"
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One service in one environment, with every default and convention applied."""
+
+    service: str
+    environment: str
+    branch: str
+    pipeline: PipelineSpec
+    gitops: GitopsSpec
+    delivery: DeliverySpec
+    verify: VerifyRule
+    url: str = ""
+    rollback_on_failure: bool = True
+    in_flight: InFlight = InFlight.FINISH
+    cluster: str = ""
+    auto_deploy: bool = False
+    paths: tuple[str, ...] = ()
+    gates: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    gray: GrayRule = GrayRule()
+    soak: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A place where releases run. `order` decides promotion; a protected one needs owner rights.
+
+    cluster: its name there, for scopes; preview: stays open in release weeks.
+    """
+
+    name: str
+    order: int
+    branch: str
+    protected: bool = False
+    channels: Mapping[str, str] = field(default_factory=dict)
+    source: SourceLine | None = None
+    cluster: str = ""
+    preview: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is deployed. `targets`: environment name -> Target, in the environments' order."""
+
+    name: str
+    team: str
+    repo: str
+    owners: tuple[str, ...] = ()
+    language: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    channels: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    source: SourceLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a rule is about. Empty means all. Names may be globs (`pay-*`); labels are `key=value` globs."""
+
+    environments: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Which days are worked: public holidays and make-up workdays of a region, and the company's own days.
+
+    region: ISO 3166 code, `CN` or with a subdivision `DE-BY`; empty: no public holidays. weekend: 0 is Monday.
+    work and rest: the company's days with their names; they beat the region's.
+    """
+
+    name: str
+    region: str = ""
+    weekend: tuple[int, ...] = (5, 6)
+    work: tuple[tuple[date, str], ...] = ()
+    rest: tuple[tuple[date, str], ...] = ()
+    source: SourceLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A time in which deploying is allowed, half-open `[start, end)` in `zone`.
+
+    Weekly: `days` (0 is Monday) with `start` and `end`. `end` at or before `start` runs over midnight and belongs to
+    the day it started on; `start == end == 00:00` is the whole day. By cron: `cron` (five fields, wall time in `zone`)
+    says when it opens and `duration` for how long. Neither: dated, all of `[from_at, until_at)`. A weekly or cron one
+    counts only between `from_at` and `until_at` where given, and only on days of the kind `on` of its calendar.
+    """
+
+    name: str
+    scope: Scope
+    days: tuple[int, ...]
+    start: time
+    end: time
+    zone: str
+    source: SourceLine
+    cron: str = ""
+    duration: timedelta = timedelta(0)
+    from_at: datetime | None = None
+    until_at: datetime | None = None
+    calendar: Calendar | None = None
+    on: DayKind = DayKind.ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """An interval `[start_at, end_at)` in which deploying is not allowed; `end_at` None: no known end.
+
+    recurs: it holds only in these times of the interval (weekly, cron or by calendar). release_week: preview
+    environments stay open. by: who set it from a chat, empty for one of the catalog.
+    """
+
+    name: str
+    scope: Scope
+    start_at: datetime
+    end_at: datetime | None
+    reason: str
+    exempt_kinds: tuple[str, ...]
+    source: SourceLine
+    recurs: Window | None = None
+    release_week: bool = False
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyRule:
+    """Who may let a deployment through outside its window.
+
+    count: distinct approvers needed, never the requester. roles and people: who is eligible.
+    expires_after: how long the question stays open. pass_for: how long the yes is good for.
+    """
+
+    name: str
+    scope: Scope
+    count: int
+    roles: tuple[Role, ...]
+    people: tuple[str, ...]
+    expires_after: timedelta
+    pass_for: timedelta
+    source: SourceLine
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """On call in `[from_at, until_at)`."""
+
+    person: str
+    from_at: datetime
+    until_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """People who approve together: always (`people`), or while they are on call (`shifts`)."""
+
+    name: str
+    people: tuple[str, ...] = ()
+    shifts: tuple[Shift, ...] = ()
+    source: SourceLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """In `[from_at, until_at)` the rights of `person` to approve are those of `to`, and not the person's own."""
+
+    person: str
+    to: str
+    from_at: datetime
+    until_at: datetime
+    source: SourceLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """`count` people of a group, by role on the service, by name, or by the names of `Catalog.groups`."""
+
+    name: str
+    count: int = 1
+    roles: tuple[Role, ...] = ()
+    people: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """Who must say yes before a deployment may start; several rules hold at once and a person counts once in all.
+
+    seats: each must be filled. total: people in all, those beyond the seats from any of its groups; 0: just the seats.
+    not_author: whoever wrote the newest commit does not count. larger_than: only changes of more commits than that; an
+    unknown size counts as large. when: only in these times.
+    """
+
+    name: str
+    scope: Scope
+    seats: tuple[Seat, ...]
+    expires_after: timedelta
+    source: SourceLine
+    total: int = 0
+    not_author: bool = False
+    larger_than: int = 0
+    when: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """A command issued by the clock as `run_as`, with that person's rights and no others.
+
+    cron: in `zone`; else every: counted from midnight UTC of 1970-01-01. missed: `skip`, `once` or `all`. overlap:
+    whether it may start while the one before is not over. owners: who hears when it fails.
+    """
+
+    name: str
+    command: str
+    run_as: str
+    zone: str
+    source: SourceLine
+    cron: str = ""
+    every: timedelta | None = None
+    missed: str = "skip"
+    overlap: bool = False
+    channels: Mapping[str, str] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything, checked, frozen and indexed. Built only by `load.py`.
+
+    digest: SHA-256 of the files it was read from, so that one can say which catalog decided.
+    """
+
+    digest: str
+    environments: Mapping[str, Environment]
+    teams: Mapping[str, Team]
+    people: Mapping[str, Person]
+    services: Mapping[str, Service]
+    windows: tuple[Window, ...]
+    freezes: tuple[Freeze, ...]
+    emergency: tuple[EmergencyRule, ...]
+    admins: tuple[str, ...] = ()
+    release_managers: tuple[str, ...] = ()
+    channels: Mapping[str, str] = field(default_factory=dict)
+    locale: str = "en"
+    zone: str = "UTC"
+    by_chat_id: Mapping[tuple[str, str], Person] = field(default_factory=dict)
+    by_email: Mapping[str, Person] = field(default_factory=dict)
+    approvals: tuple[ApprovalRule, ...] = ()
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    delegations: tuple[Delegation, ...] = ()
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    periodics: Mapping[str, Periodic] = field(default_factory=dict)
+
+    def person_by_chat(self, platform: str, user_id: str) -> Person | None:
+        """The active person with that account, or None."""
+        person = self.by_chat_id.get((platform, user_id))
+        return person if person is not None and person.active else None
+
+    def person_by_email(self, email: str) -> Person | None:
+        """The active person with that address (case does not matter), or None."""
+        person = self.by_email.get(email.casefold())
+        return person if person is not None and person.active else None

@@ -1,0 +1,660 @@
+"""The written form of the catalog: what may stand in the files, and its JSON Schema for editors.
+
+A directory holds any number of `*.yaml` files with the sections of `RootFile` (each section in one file), and
+`services/**/*.yaml`, each a mapping of service names to `ServiceIn`.
+
+Settings cascade, the later one wins: `defaults`, `environments.<e>.defaults`, `teams.<t>.defaults`, the
+service, the service's `environments.<e>`. `pipeline`, `gitops`, `delivery` and `verify` are merged field by field,
+`options` key by key as long as the provider stays the same; another provider starts with no options.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, time, timedelta
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import models_json_schema
+from pydantic_core import PydanticCustomError
+
+from bot.catalog import messages, units
+from bot.catalog.document import typed
+from bot.catalog.model import DayKind, InFlight, Kind, Role
+from bot.policy.cron import parse_cron
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+NAME = re.compile(NAME_PATTERN)
+APPROVING = (Role.ADMIN, Role.RELEASE_MANAGER, Role.TEAM_LEAD, Role.OWNER, Role.MEMBER)
+"""Roles that an emergency rule may name; `anyone` would be no approval."""
+
+T = TypeVar("T")
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise PydanticCustomError("bad_name", messages.bad_name().replace("{", "{{"))
+    return value
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(messages.bad_duration())
+    return units.parse_duration(value)
+
+
+def _some_time(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError(messages.bad_duration())
+    return value
+
+
+def _days(value: object) -> object:
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        raise ValueError(messages.bad_days("", units.DAYS) if value in ([], "") else "must be a list of days")
+    return units.parse_days(value)
+
+
+def _hours(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(messages.bad_hours())
+    return units.parse_hours(value)
+
+
+def _instant(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(messages.bad_instant())
+    return units.parse_instant(value)
+
+
+def _cron(value: str) -> str:
+    try:
+        parse_cron(value)
+    except ValueError as error:
+        raise ValueError(messages.bad_cron(str(error))) from None
+    return value
+
+
+def _date(value: object) -> object:
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(messages.bad_date()) from None
+
+
+def _path(value: str) -> str:
+    if not value or value.startswith("/") or "\\" in value or ".." in value.split("/"):
+        raise ValueError(messages.bad_path())
+    return value
+
+
+def _address(value: str) -> str:
+    """A token in an address would end up in logs and cards, so it is refused here, and never repeated."""
+    if re.search(r"://[^/@\s]*:[^/@\s]*@", value) or re.search(r"^https?://[^/@\s]+@", value):
+        raise PydanticCustomError("password", messages.password_in_address())
+    return value
+
+
+def _email(value: str) -> str:
+    if value and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", value):
+        raise ValueError(messages.bad_email())
+    return value
+
+
+def _locale(value: str) -> str:
+    if value and not re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*", value):
+        raise ValueError(messages.bad_locale())
+    return value
+
+
+def _list_schema(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item}]})
+
+
+_TEXT = {"type": "string"}
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
+Words = Annotated[list[str], BeforeValidator(_one_or_more), _list_schema(_TEXT)]
+Kinds = Annotated[
+    list[Kind], BeforeValidator(_one_or_more), _list_schema({"type": "string", "enum": [kind.value for kind in Kind]})
+]
+Roles = Annotated[
+    list[Role],
+    BeforeValidator(_one_or_more),
+    _list_schema({"type": "string", "enum": [role.value for role in APPROVING]}),
+]
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN, "examples": ["30s", "1h30m"]})
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_some_time), _DURATION_SCHEMA]
+DurationOrZero = Annotated[timedelta, BeforeValidator(_duration), _DURATION_SCHEMA]
+Days = Annotated[tuple[int, ...], BeforeValidator(_days), BeforeValidator(_one_or_more), _list_schema(_TEXT)]
+Hours = Annotated[
+    tuple[time, time],
+    BeforeValidator(_hours),
+    WithJsonSchema({"type": "string", "pattern": units.HOURS_PATTERN, "examples": ["10:00-18:00", "00:00-24:00"]}),
+]
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "examples": ["2026-11-09T18:00"]})
+]
+Cron = Annotated[str, AfterValidator(_cron), WithJsonSchema({"type": "string", "examples": ["0 10 * * mon-fri"]})]
+Date = Annotated[date, BeforeValidator(_date), WithJsonSchema({"type": "string", "format": "date"})]
+Language = Annotated[str, AfterValidator(lambda value: _name(value) if value else value)]
+Options = Annotated[dict[str, Any], BeforeValidator(typed)]
+RepositoryPath = Annotated[str, AfterValidator(_path)]
+Address = Annotated[str, AfterValidator(_address)]
+Email = Annotated[str, AfterValidator(_email)]
+Locale = Annotated[str, AfterValidator(_locale)]
+Channels = dict[str, Annotated[str, StringConstraints(min_length=1)]]
+
+
+class Written(BaseModel):
+    """Base of everything written: frozen, and an unknown field is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+
+class PipelineIn(Written):
+    """Which pipeline builds."""
+
+    provider: str | None = None
+    """Name of the CI system, for instance shell."""
+    name: str | None = None
+    """The pipeline's name there; may contain {service}, {team}, {environment} and {language}."""
+    timeout: Duration | None = None
+    """How long one run may take."""
+    options: Options | None = None
+    """The provider's own settings, left as they are."""
+
+
+class GitopsIn(Written):
+    """Where the version is written."""
+
+    repo: Address | None = None
+    """Configuration repository: an address, or a path relative to this directory."""
+    branch: str | None = None
+    """Branch that is written."""
+    path: RepositoryPath | None = None
+    """File in the repository; may contain {service}, {team}, {environment} and {language}."""
+    format: str | None = None
+    """Kind of file; `values` is a YAML file with version, digest and commit."""
+    options: Options | None = None
+    """Further settings of the format, left as they are."""
+
+
+class DeliveryIn(Written):
+    """How a version is brought to run."""
+
+    provider: str | None = None
+    """Name of the CD system, for instance shell."""
+    options: Options | None = None
+    """The provider's own settings, left as they are."""
+
+
+class VerifyIn(Written):
+    """When a deployment counts as running."""
+
+    timeout: Duration | None = None
+    """How long to wait until it is healthy."""
+    settle: DurationOrZero | None = None
+    """How long it must stay healthy without a break."""
+    interval: Duration | None = None
+    """Time between two looks."""
+
+
+class MetricIn(Written):
+    """A number that tells whether a release is well."""
+
+    name: str
+    """What people call it, for instance success rate."""
+    query: str
+    """PromQL; may contain {service}, {environment}, {team} and {digest}."""
+    min: float | None = None
+    """The least that is good."""
+    max: float | None = None
+    """The most that is good."""
+    baseline: str = ""
+    """The same of the stable version, to compare with."""
+    min_factor: float | None = None
+    """The least share of the baseline that is good, for instance 0.95."""
+    max_factor: float | None = None
+    """The most times the baseline that is good, for instance 1.2."""
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> MetricIn:
+        if all(limit is None for limit in (self.min, self.max, self.min_factor, self.max_factor)):
+            raise ValueError("give min or max, or a baseline with min_factor or max_factor")
+        if bool(self.baseline) != (self.min_factor is not None or self.max_factor is not None):
+            raise ValueError("baseline and min_factor or max_factor belong together")
+        return self
+
+
+class GrayIn(Written):
+    """How long a release stays with a part of the traffic, and what decides meanwhile."""
+
+    pauses: list[Duration] | None = None
+    """After these it goes on by itself if the metrics are good; none: a person decides."""
+    weights: list[Annotated[int, Field(ge=0, le=100)]] | None = None
+    """Percent of traffic at each pause, to be shown."""
+    timeout: Duration | None = None
+    """When nobody decided, it is given up."""
+    interval: Duration | None = None
+    """Time between two looks at the metrics."""
+    settle: DurationOrZero | None = None
+    """How long the metrics must stay good after full."""
+    metrics: list[MetricIn] | None = None
+    """What must be good; no data is not good."""
+
+
+class TargetDefaults(Written):
+    """Settings of a service in an environment; each may be left to the next wider place."""
+
+    pipeline: PipelineIn | None = None
+    gitops: GitopsIn | None = None
+    delivery: DeliveryIn | None = None
+    verify: VerifyIn | None = None
+    gray: GrayIn | None = None
+    url: str | None = None
+    """Where the running service answers."""
+    rollback_on_failure: bool | None = None
+    """Whether a failed deployment goes back to the version before."""
+    in_flight: InFlight | None = None
+    """What happens to a deployment on its way when its window closes."""
+    soak: DurationOrZero | None = None
+    """How long a release must have run in the environment before, to be promoted into this one."""
+    cluster: str | None = None
+    """Cluster it runs in, for the scopes of rules; left out: the environment's."""
+    auto_deploy: bool | None = None
+    """Whether a push to its branch deploys it by itself, in the name of who pushed."""
+    paths: tuple[str, ...] | None = None
+    """Patterns of files in a shared repository, such as `pay/**`; a push that touches none of them deploys nothing."""
+    gates: dict[str, dict[str, Any]] | None = None
+    """Gate -> its settings; each must pass before the version is written to Git."""
+
+
+class DefaultsIn(TargetDefaults):
+    """Settings for all services, or all of a team."""
+
+    repo: Address | None = None
+    """Source repository; may contain {service}, {team} and {language}."""
+    language: Language | None = None
+    """Programming language, for patterns and people."""
+
+
+class OwnTarget(TargetDefaults):
+    """What one service does differently in one environment."""
+
+    branch: str | None = None
+    """Branch that is deployed there when no version is named."""
+
+
+class EnvironmentIn(Written):
+    """A place where releases run."""
+
+    branch: str = "main"
+    """Branch that is deployed when no version is named."""
+    order: int | None = None
+    """Place in the promotion order; left out: the order of writing."""
+    protected: bool = False
+    """Whether only owners, leads and release managers may deploy here."""
+    cluster: str = ""
+    """Its cluster, for the scopes of rules."""
+    preview: bool = False
+    """Whether it stays open in release weeks."""
+    channels: Channels = {}
+    """Chat platform -> place, for instance {console: "#releases"}."""
+    defaults: TargetDefaults = TargetDefaults()
+
+
+class TeamIn(Written):
+    """People who work together."""
+
+    name: str | None = None
+    """Name for people; left out: the id."""
+    leads: Words = []
+    members: Words = []
+    channels: Channels = {}
+    defaults: DefaultsIn = DefaultsIn()
+
+
+class PersonIn(Written):
+    """One human, whatever the number of chat accounts."""
+
+    name: str | None = None
+    """Name for people; left out: the id."""
+    email: Email = ""
+    chats: dict[str, Words] = {}
+    """Chat platform -> account ids there; the console account is the id itself."""
+    locale: Locale = ""
+    zone: str = ""
+    active: bool = True
+    """No for somebody who left: the history keeps the name, the rights are gone."""
+
+
+class ScopeIn(Written):
+    """What a rule is about; nothing named means all. Names may be patterns such as `pay-*`."""
+
+    environments: Words = []
+    teams: Words = []
+    services: Words = []
+    labels: Words = []
+    """Labels as key=value, one of which must match."""
+    kinds: Kinds = []
+    clusters: Words = []
+
+
+class RecursIn(ScopeIn):
+    """A time: on days of the week, by cron for a duration, on the days of a calendar, or from one date to another."""
+
+    days: Days = ()
+    """Days such as [tue, thu], mon-fri, daily, weekdays or weekend."""
+    hours: Hours = (time(0), time(0))
+    """Such as "10:00-18:00", "22:00-02:00" (overnight, belongs to the first day); left out: the whole day."""
+    cron: Cron = ""
+    """When it begins, as five fields of wall time; needs `duration`."""
+    duration: Duration | None = None
+    """How long each one is, at most 31 days."""
+    calendar: str = ""
+    """Name of a calendar whose days count; needs `on`."""
+    on_: DayKind = Field(default=DayKind.ANY, alias="on")
+    """The calendar's `workdays` or `holidays` (weekends too)."""
+    from_: Instant | None = Field(default=None, alias="from")
+    """First instant; without an offset it is local to the zone."""
+    until: Instant | None = None
+    """First instant after it; left out: no known end."""
+    zone: str | None = None
+    """IANA time zone; left out: the catalog's."""
+
+    @property
+    def recurs(self) -> bool:
+        """Whether it comes again and again."""
+        return bool(self.days or self.cron or self.calendar)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> RecursIn:
+        if bool(self.cron) != (self.duration is not None):
+            raise ValueError(messages.cron_and_duration())
+        if self.duration is not None and self.duration > timedelta(days=31):
+            raise ValueError(messages.too_long())
+        if self.cron and self.days:
+            raise ValueError(messages.cron_or_days())
+        if bool(self.calendar) != (self.on_ is not DayKind.ANY):
+            raise ValueError(messages.calendar_and_on())
+        return self
+
+
+class WindowIn(RecursIn):
+    """A time in which deploying is allowed; having one closes all other time."""
+
+    name: Name
+
+    @model_validator(mode="after")
+    def _some_time(self) -> WindowIn:
+        if not self.recurs and (self.from_ is None or self.until is None):
+            raise ValueError(messages.no_time())
+        return self
+
+
+class FreezeIn(RecursIn):
+    """A time in which deploying is not allowed; it beats windows."""
+
+    name: Name
+    reason: str = ""
+    exempt: Kinds = []
+    """Kinds that are allowed all the same, for instance [hotfix, rollback]."""
+
+    @model_validator(mode="after")
+    def _some_time(self) -> FreezeIn:
+        if not self.recurs and self.from_ is None:
+            raise ValueError(messages.no_beginning())
+        return self
+
+
+class ReleaseWeekIn(FreezeIn):
+    """A freeze before a big release: only hotfixes and rollbacks pass, and preview environments stay open."""
+
+    exempt: Kinds = [Kind.HOTFIX, Kind.ROLLBACK]
+
+
+class CalendarIn(Written):
+    """Which days are worked."""
+
+    region: str = ""
+    """Public holidays and make-up workdays of a country such as CN, or of a part of one such as DE-BY."""
+    weekend: Days = (5, 6)
+    holidays: dict[Date, str] = {}
+    """The company's own days off, with their names; they beat the region's days."""
+    workdays: dict[Date, str] = {}
+    """The company's own working days, with the reason; they beat all others."""
+
+
+class ShiftIn(Written):
+    """Who is on call."""
+
+    person: str
+    from_: Instant = Field(alias="from")
+    until: Instant
+
+
+class GroupIn(Written):
+    """People who approve together, for good or while they are on call."""
+
+    people: Words = []
+    shifts: list[ShiftIn] = []
+    zone: str | None = None
+
+    @model_validator(mode="after")
+    def _somebody(self) -> GroupIn:
+        if not self.people and not self.shifts:
+            raise ValueError(messages.empty_group())
+        return self
+
+
+class LeaveIn(Written):
+    """While somebody is away, another person approves in their place."""
+
+    person: str
+    to: str
+    from_: Instant = Field(alias="from")
+    until: Instant
+    zone: str | None = None
+
+
+class SeatIn(Written):
+    """`count` people of a group must say yes."""
+
+    name: str = ""
+    """What people call the group; left out: its roles, people and groups."""
+    count: Annotated[int, Field(ge=0, le=20)] = 1
+    roles: Roles = []
+    people: Words = []
+    groups: Words = []
+
+    @model_validator(mode="after")
+    def _somebody(self) -> SeatIn:
+        if not self.roles and not self.people and not self.groups:
+            raise ValueError(messages.nothing_to_approve())
+        if Role.ANYONE in self.roles:
+            raise ValueError(messages.not_allowed(Role.ANYONE, [role.value for role in APPROVING]))
+        return self
+
+
+class ApprovalIn(ScopeIn):
+    """Who must say yes before a deployment; every rule that is about it holds, and a person counts once in all."""
+
+    name: Name
+    seats: Annotated[list[SeatIn], Field(min_length=1, max_length=10)]
+    total: Annotated[int, Field(ge=0, le=20)] = 0
+    """People in all; those beyond the seats may come from any of its groups."""
+    not_author: bool = False
+    """Whether the author of the newest commit does not count."""
+    larger_than: Annotated[int, Field(ge=0)] = 0
+    """Only changes of more commits than this."""
+    days: Days = ()
+    """Only on these days."""
+    hours: Hours = (time(0), time(0))
+    """Only in these hours."""
+    zone: str | None = None
+    expires_after: Duration = timedelta(hours=8)
+    """How long the question stays open."""
+
+
+class ApproversIn(Written):
+    """Who may say yes, and how many must."""
+
+    count: Annotated[int, Field(ge=1, le=100)] = 1
+    roles: Roles = []
+    people: Words = []
+
+    @model_validator(mode="after")
+    def _somebody(self) -> ApproversIn:
+        if not self.roles and not self.people:
+            raise ValueError(messages.nothing_to_approve())
+        if Role.ANYONE in self.roles:
+            raise ValueError(messages.not_allowed(Role.ANYONE, [role.value for role in APPROVING]))
+        return self
+
+
+class EmergencyIn(ScopeIn):
+    """Who may let a deployment through outside its window; the first rule that is about it counts."""
+
+    name: Name
+    approvers: ApproversIn
+    expires_after: Duration = timedelta(minutes=30)
+    """How long the question stays open."""
+    pass_for: Duration = timedelta(hours=1)
+    """How long the yes is good for."""
+
+
+class PeriodicIn(Written):
+    """A command that is issued by the clock, as one person and with exactly that person's rights."""
+
+    name: Name
+    command: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    """As it would be typed, without the slash: `deploy hello test`."""
+    run_as: str
+    """The person who asks; give robots a person of their own."""
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    """Five fields, as in crontab."""
+    every: Duration | None = None
+    """Instead of cron: this long from one occurrence to the next, counted from midnight UTC."""
+    zone: str | None = None
+    """IANA time zone of `cron`; left out: the catalog's."""
+    missed: Literal["skip", "once", "all"] = "skip"
+    """What happens with occurrences that Slipway slept through."""
+    overlap: Literal["forbid", "allow"] = "forbid"
+    """Whether it may start while the one before is not over."""
+    channels: Channels = {}
+    """Where the answer is told; left out: the catalog's channels."""
+    owners: Words = []
+    """Who hears when it fails; left out: the person it runs as."""
+
+    @model_validator(mode="after")
+    def _one_time(self) -> PeriodicIn:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("needs exactly one of cron and every")
+        if self.every is not None and self.every < timedelta(minutes=1):
+            raise ValueError("every: must be at least 1m")
+        return self
+
+
+class ServiceIn(DefaultsIn):
+    """What is deployed. Typically five lines; the rest follows from names and defaults."""
+
+    team: str
+    branch: str | None = None
+    """Branch that is deployed in every environment; left out: the environment's."""
+    owners: Words | None = None
+    """People who may deploy it; left out: the team's leads."""
+    labels: dict[str, str] = {}
+    channels: Channels = {}
+    only: Words | None = None
+    """Environments it runs in; left out: all."""
+    environments: dict[str, OwnTarget] = {}
+    """What it does differently there."""
+
+
+class RootFile(Written):
+    """A file in the catalog directory: any of these sections, each in one file only."""
+
+    environments: dict[str, EnvironmentIn] = {}
+    teams: dict[str, TeamIn] = {}
+    people: dict[str, PersonIn] = {}
+    windows: list[WindowIn] = []
+    freezes: list[FreezeIn] = []
+    emergency: list[EmergencyIn] = []
+    release_weeks: list[ReleaseWeekIn] = []
+    calendars: dict[str, CalendarIn] = {}
+    groups: dict[str, GroupIn] = {}
+    leave: list[LeaveIn] = []
+    approvals: list[ApprovalIn] = []
+    periodics: list[PeriodicIn] = []
+    defaults: DefaultsIn = DefaultsIn()
+    """Settings of every service."""
+    admins: Words = []
+    release_managers: Words = []
+    channels: Channels = {}
+    """Where releases are told unless a service, environment or team says otherwise."""
+    locale: Locale = "en"
+    zone: str = "UTC"
+    """IANA time zone of windows and freezes that name none."""
+
+
+class ServicesFile(RootModel[dict[Name, ServiceIn]]):
+    """A file under `services/`: service names and what they are."""
+
+
+SECTIONS = tuple(RootFile.model_fields)
+
+
+def fields_at(model: type[BaseModel], path: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The fields known at a place in a model, as they are written."""
+    found: type[BaseModel] | None = model
+    for part in path:
+        if found is None:
+            return ()
+        field = next((one for name, one in found.model_fields.items() if part in (name, one.alias)), None)
+        if field is not None:
+            found = _model_in(field.annotation)
+    return _written_names(found) if found is not None else ()
+
+
+@cache
+def _written_names(model: type[BaseModel]) -> tuple[str, ...]:
+    return tuple(field.alias or name for name, field in model.model_fields.items())
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the catalog's files.
+
+    The whole schema accepts either kind. An editor that is told which is which gives better help: point files in the
+    directory itself at `#/$defs/RootFile`, and files under `services/` at `#/$defs/ServicesFile`.
+    """
+    _, schema = models_json_schema([(RootFile, "validation"), (ServicesFile, "validation")])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Slipway catalog",
+        "description": "Files in the catalog's directory are RootFile, files under services/ are ServicesFile.",
+        "anyOf": [{"$ref": "#/$defs/RootFile"}, {"$ref": "#/$defs/ServicesFile"}],
+        "$defs": schema["$defs"],
+    }

@@ -1,0 +1,445 @@
+"""The inbound side of Slack, over HTTP and Socket Mode: verify, convert, store, and only then acknowledge.
+
+We check the signature on the raw bytes and parse the body ourselves; Bolt dispatches what is left, in the mode that
+neither verifies nor parses again (its own form parser takes any text holding `payload` for a click).
+`process_before_response` spares its 10 ms poll: our listeners only store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+import structlog
+from pydantic import SecretStr
+from slack_bolt.async_app import AsyncAck, AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.request.async_request import AsyncBoltRequest
+from slack_bolt.response import BoltResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from bot.chat import slack_wire as wire
+from bot.chat.base import Inbound
+from bot.chat.slack_people import SlackPeople
+from bot.errors import ProviderError
+from notifiers.base import ChatRejected
+from notifiers.slack import SlackClient
+from notifiers.slack_api import SlackApi
+from notifiers.slack_blocks import escape, form
+
+log = structlog.get_logger(__name__)
+
+PATH = "/slack/events"
+MAX_BODY = 1_000_000
+START_PATIENCE = 3.0
+"""Seconds the start waits for Slack; after that it goes on in the background."""
+EVERYTHING = re.compile(".*", re.DOTALL)
+NOT_STORED = "Slipway could not take that down, so nothing was done. Try again in a moment."
+NOT_CONNECTED = "This workspace is not connected to Slipway. Ask an administrator to add its token."
+
+
+class HomeTab(Protocol):
+    """What shows a person's App Home."""
+
+    async def publish(self, team: str, user: str) -> None:
+        """Bring the tab of a user up to date. Raises ProviderError."""
+        ...
+
+
+class SlackAdapter:
+    """Receives commands, clicks and events of every workspace."""
+
+    platform = "slack"
+
+    def __init__(
+        self,
+        inbound: Inbound,
+        api: SlackApi,
+        client: SlackClient,
+        people: SlackPeople,
+        *,
+        signing_secret: SecretStr | None = None,
+        app_token: SecretStr | None = None,
+        home: HomeTab | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """signing_secret: for HTTP; app_token: its presence chooses Socket Mode; now: Unix seconds."""
+        self._inbound = inbound
+        self._api = api
+        self._client = client
+        self._people = people
+        self._secret = signing_secret
+        self._app_token = app_token
+        self._home = home
+        self._now = now
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._socket: Any = None
+        self._stopping = False
+        self._bolt = self._listening()
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Ask Slack who we are and begin to receive; while Slack is not reached, keep trying in the background.
+
+        Raises:
+            ChatRejected: a token is refused; nothing was started.
+        """
+        try:
+            async with asyncio.timeout(START_PATIENCE):
+                await self._api.open()
+        except (ProviderError, TimeoutError) as error:
+            if self._api.refused:
+                await self._api.close()
+                raise ChatRejected(
+                    f"SLACK_BOT_TOKEN: Slack refuses it ({self._api.refused}). Put the bot token of the installed app "
+                    "there and start again."
+                ) from None
+            log.warning("slack_not_reached", error=str(error))
+            self._later(self._reaching())
+            return
+        self._opened()
+
+    def _opened(self) -> None:
+        self._later(self._learning())
+        if self._app_token is not None:
+            self._later(self._connect(self._app_token))
+
+    async def stop(self) -> None:
+        """Take nothing new; what was accepted is stored."""
+        self._stopping = True
+        if self._socket is not None:
+            await self._socket.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def problem(self) -> str:
+        """Why we receive nothing now; empty while all is well."""
+        if self._api.refused:
+            return f"Slack refuses our token ({self._api.refused})"
+        if not self._api.workspaces:
+            return "Slack was not reached yet"
+        if self._app_token is not None and not (self._socket and await self._socket.is_connected()):
+            return "the socket to Slack is not open"
+        return ""
+
+    def routes(self) -> list[Route]:
+        """The one address for commands, clicks and events; none without a signing secret."""
+        return [Route(PATH, _Endpoint(self), methods=["POST"])] if self._secret is not None else []
+
+    async def _reaching(self) -> None:
+        pause = 1.0
+        while not self._api.workspaces:
+            await asyncio.sleep(pause)
+            pause = min(60.0, pause * 2)
+            try:
+                await self._api.open()
+            except ProviderError as error:
+                log.warning("slack_not_reached", error=error.message)
+        self._opened()
+
+    async def _learning(self) -> None:
+        for read in (self._people.refresh, self._client.learn_names):
+            try:
+                await read()
+            except ProviderError as error:
+                log.warning("slack_not_read", error=error.message)
+
+    async def refresh(self) -> None:
+        """Read people and channels again; for the schedule."""
+        if self._api.workspaces:
+            await self._learning()
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- the two ways in ---------------------------------------------------------------------------------------------
+
+    async def receive(self, content_type: str, headers: Mapping[bytes, bytes], body: bytes) -> tuple[int, bytes, str]:
+        """One HTTP request: status, body and content type of the answer."""
+        timestamp = headers.get(b"x-slack-request-timestamp", b"").decode("latin-1")
+        signature = headers.get(b"x-slack-signature", b"").decode("latin-1")
+        secret = self._secret.get_secret_value() if self._secret is not None else ""
+        if not secret or not wire.is_genuine(secret, timestamp, signature, body, self._now()):
+            log.warning("slack_request_not_genuine", size=len(body))
+            return 401, b"", "text/plain"
+        try:
+            read = wire.read_body(content_type, body)
+        except wire.Unreadable:
+            return 400, b"", "text/plain"
+        if "ssl_check" in read:
+            return 200, b"", "text/plain"
+        if read.get("type") == "url_verification":
+            return 200, json.dumps({"challenge": read.get("challenge")}).encode(), "application/json"
+        answer = await self._dispatched(read)
+        kind = (answer.headers.get("content-type") or ["text/plain"])[0]
+        return answer.status, (answer.body or "").encode(), kind
+
+    async def _connect(self, app_token: SecretStr) -> None:
+        from slack_sdk.socket_mode.aiohttp import SocketModeClient
+
+        self._socket = SocketModeClient(
+            app_token=app_token.get_secret_value(), web_client=self._api.socket_client(), ping_interval=10
+        )
+        self._socket.socket_mode_request_listeners.append(self._envelope)
+        await self._socket.connect()
+        log.info("slack_socket_open")
+
+    async def _envelope(self, socket: Any, request: Any) -> None:
+        # In a task: the SDK hands envelopes over one by one, and ours are stored many at a time.
+        self._later(self._take_envelope(socket, request))
+
+    async def _take_envelope(self, socket: Any, request: Any) -> None:
+        answer = await self._dispatched(request.payload)
+        if answer.status >= 500:
+            return  # not stored, so not acknowledged: Slack sends it again
+        frame: dict[str, Any] = {"envelope_id": request.envelope_id}
+        if answer.body:
+            frame["payload"] = json.loads(answer.body) if answer.body.startswith("{") else {"text": answer.body}
+        try:
+            await socket.send_message(json.dumps(frame))
+        except Exception as error:
+            # Stored already: the work is done, and a repeat is recognised by its key.
+            log.warning("slack_ack_not_sent", error=type(error).__name__)
+
+    async def _dispatched(self, body: dict[str, Any]) -> BoltResponse:
+        if not self._api.workspaces:
+            return BoltResponse(status=503, body="")
+        return await self._bolt.async_dispatch(AsyncBoltRequest(body=body, mode="socket_mode"))
+
+    # -- listeners ---------------------------------------------------------------------------------------------------
+
+    def _listening(self) -> AsyncApp:
+        async def authorize(team_id: str | None) -> AuthorizeResult:
+            return self._authorized(team_id or "")
+
+        app = AsyncApp(
+            name="slipway",
+            authorize=authorize,
+            process_before_response=True,
+            request_verification_enabled=False,
+            ssl_check_enabled=False,
+            url_verification_enabled=False,
+            ignoring_self_events_enabled=False,
+            attaching_function_token_enabled=False,
+            attaching_conversation_kwargs_enabled=False,
+        )
+        app.command(EVERYTHING)(self._on_command)
+        app.block_action(EVERYTHING)(self._on_press)
+        app.view_submission(EVERYTHING)(self._on_form)
+        app.view_closed(EVERYTHING)(_on_nothing)
+        app.options(EVERYTHING)(_on_nothing)
+        app.shortcut(EVERYTHING)(_on_nothing)
+        app.event("app_mention")(self._on_text)
+        app.event("message")(self._on_text)
+        app.event("app_home_opened")(self._on_home)
+        app.event("user_change")(self._on_user)
+        app.event("team_join")(self._on_user)
+        app.event("tokens_revoked")(self._on_gone)
+        app.event("app_uninstalled")(self._on_gone)
+        app.event(EVERYTHING)(_on_nothing)
+        return app
+
+    def _authorized(self, team: str) -> AuthorizeResult:
+        known = self._api.workspaces.get(team) or self._api.workspaces[self._api.primary]
+        # The bot token stays where the calls are made: Bolt makes none.
+        return AuthorizeResult(
+            enterprise_id=None, team_id=known.team_id, bot_user_id=known.user_id, bot_id=known.bot_id
+        )
+
+    async def _on_command(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        team = self._installed(body)
+        if not team:
+            await ack(text=NOT_CONNECTED)
+            return
+        channel = self._place(team, str(body.get("channel_id") or ""))
+        command = wire.slash_command(body, team, self._api.primary, channel)
+        if await self._stored(self._inbound.command(command)):
+            await ack()
+        else:
+            await ack(text=NOT_STORED)
+
+    async def _on_text(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        event, team = body["event"], self._installed(body)
+        known = self._api.workspaces.get(team)
+        wanted = event.get("type") == "app_mention" or event.get("channel_type") == "im"
+        if known is None or not wanted or wire.is_own_or_edited(event, known.user_id):
+            await ack()
+            return
+        channel = self._place(team, str(event.get("channel") or ""))
+        command = wire.mention(body, team, self._api.primary, known.user_id, channel)
+        await self._acknowledge(ack, self._inbound.command(command))
+
+    async def _on_press(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        team = self._installed(body)
+        pressed = wire.press(body, team) if team else None
+        if pressed is None:
+            await ack()
+        elif pressed.asks:
+            await ack()
+            self._later(self._ask(pressed))
+        else:
+            await self._acknowledge(ack, self._inbound.click(wire.click(pressed, team, self._api.primary)))
+
+    async def _ask(self, pressed: wire.Press) -> None:
+        """Open the form; the trigger lives three seconds, so nothing is looked up before."""
+        metadata = {
+            "b": pressed.button,
+            "c": pressed.channel,
+            "t": pressed.message_ts,
+            "d": pressed.deployment,
+            "r": [name for name, _label, required in pressed.inputs if required],
+        }
+        view = form(pressed.button, pressed.label or pressed.button.title(), list(pressed.inputs), metadata)
+        try:
+            await self._api.call("views.open", pressed.actor.team, trigger_id=pressed.trigger_id, view=view)
+        except ProviderError as error:
+            log.warning("slack_form_not_opened", error=error.message)
+            await self._whisper(pressed, "The form could not be opened in time. Press the button again.")
+
+    async def _whisper(self, pressed: wire.Press, sentence: str) -> None:
+        arguments = {"channel": pressed.channel, "user": pressed.actor.user, "text": escape(sentence)}
+        try:
+            await self._api.call("chat.postEphemeral", pressed.actor.team, **arguments)
+        except ProviderError as error:
+            log.warning("slack_whisper_not_sent", error=error.message)
+
+    async def _on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        view, team = body.get("view") or {}, self._installed(body)
+        pressed = _form_press(view, body, team)
+        if pressed is None or not team:
+            await ack()
+            return
+        values = wire.form_values(view)
+        empty = [name for name, _label, required in pressed.inputs if required and not values.get(name)]
+        if empty:
+            errors = {f"in:{name}": "Please say why, in a few words." for name in empty}
+            await ack(response_action="errors", errors=errors)
+            return
+        key = wire.event_id("form", team, view.get("id"), pressed.actor.user)
+        incoming = wire.click(pressed, team, self._api.primary, values, key)
+        if await self._stored(self._inbound.click(incoming)):
+            await ack()
+        else:
+            first = next(iter(values), "reason")
+            await ack(response_action="errors", errors={f"in:{first}": NOT_STORED})
+
+    async def _on_home(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        await ack()
+        event, team = body["event"], self._installed(body)
+        if self._home is not None and team and event.get("tab", "home") == "home":
+            self._later(self._show_home(team, str(event["user"])))
+
+    async def _show_home(self, team: str, user: str) -> None:
+        assert self._home is not None
+        try:
+            await self._home.publish(team, user)
+        except ProviderError as error:
+            log.warning("slack_home_not_shown", error=error.message)
+
+    async def _on_user(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        team, user = self._installed(body), body["event"].get("user")
+        if team and isinstance(user, Mapping) and user.get("id"):
+            self._people.learn(user, team)
+        await ack()
+
+    async def _on_gone(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        team = self._installed(body)
+        bots = (body["event"].get("tokens") or {}).get("bot")
+        if team and (bots or body["event"].get("type") == "app_uninstalled"):
+            log.error("slack_app_removed", team=team)
+            self._api.lost(team)
+        await ack()
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _installed(self, body: Mapping[str, Any]) -> str:
+        """The workspace of ours this came through, empty if it is none."""
+        rights = body.get("authorizations") or [{}]
+        named = (rights[0].get("team_id"), body.get("team_id"), (body.get("team") or {}).get("id"))
+        return next((team for team in named if team in self._api.workspaces), "")
+
+    def _place(self, team: str, channel: str) -> str:
+        return wire.place(team, self._client.written(team, channel), self._api.primary)
+
+    async def _acknowledge(self, ack: AsyncAck, storing: Awaitable[bool]) -> None:
+        if await self._stored(storing):
+            await ack()
+        else:
+            ack.response = BoltResponse(status=503, body="")
+
+    async def _stored(self, storing: Awaitable[bool]) -> bool:
+        try:
+            await storing
+        except ProviderError as error:
+            log.error("slack_intent_not_stored", error=error.message)
+            return False
+        return True
+
+
+async def _on_nothing(ack: AsyncAck) -> None:
+    await ack()
+
+
+def _form_press(view: Mapping[str, Any], body: Mapping[str, Any], team: str) -> wire.Press | None:
+    """The press a form was opened by, from what we gave it along."""
+    try:
+        metadata = json.loads(str(view.get("private_metadata") or ""))
+        user = body["user"]
+        return wire.Press(
+            button=str(metadata["b"]),
+            asks=False,
+            label="",
+            deployment=str(metadata["d"]),
+            channel=str(metadata["c"]),
+            message_ts=str(metadata["t"]),
+            thread_ts="",
+            actor=wire.Actor(team, str(user["id"]), str(user.get("team_id") or "")),
+            event_id="",
+            trigger_id="",
+            inputs=tuple((str(name), "", True) for name in metadata["r"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+class _Endpoint:
+    """The address as bare ASGI: it is called for everything Slack says."""
+
+    def __init__(self, adapter: SlackAdapter) -> None:
+        self._adapter = adapter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        body = await _whole_body(receive)
+        if body is None:
+            status, said, kind = 413, b"", "text/plain"
+        else:
+            content_type = headers.get(b"content-type", b"").decode("latin-1")
+            status, said, kind = await self._adapter.receive(content_type, headers, body)
+        length = str(len(said)).encode()
+        head = [(b"content-type", kind.encode()), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": said})
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            return None
+        if not message.get("more_body"):
+            return b"".join(parts)

@@ -1,0 +1,114 @@
+"""What a command is. Grammar, near-miss answers, completion and help all come from this one definition."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from bot.catalog.model import Catalog, Person
+from bot.clock import Clock
+from bot.deployments.model import Origin
+from bot.deployments.service import Deployments
+from bot.deployments.workflow import Providers
+from bot.policy.model import Permission
+from bot.sources.git import Source
+from bot.store.database import Database
+from notifiers.card import Card
+
+
+class ArgKind(StrEnum):
+    """What a word stands for; decides its hint and its completions."""
+
+    SERVICE = "service"
+    ENVIRONMENT = "environment"
+    VERSION = "version"
+    DEPLOYMENT = "deployment"
+    PERSON = "person"
+    WHEN = "when"
+    TEXT = "text"
+    COMMAND = "command"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """How a field of the arguments' model is typed. option: written `--name`; label: shown in help, default the name.
+
+    A TEXT option takes every word up to the next option, quotes or not.
+    """
+
+    kind: ArgKind
+    option: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a command: a text, a card, or nothing because the deployment's own card is the answer."""
+
+    text: str = ""
+    card: Card | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What commands work with; built once in `app.py`."""
+
+    db: Database
+    deployments: Deployments
+    catalog: Callable[[], Catalog]
+    sources: Source
+    providers: Providers
+    directory: Path
+    clock: Clock
+    commands: Sequence[Command] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandContext:
+    """One call. catalog: the one in force when it came; key: unique per message, for everything that is created."""
+
+    tools: Tools
+    caller: Person
+    catalog: Catalog
+    origin: Origin
+    key: str
+    roles: frozenset[str] = frozenset()
+
+
+Run = Callable[[CommandContext, Any], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as it is registered. aliases: other names, also in other languages."""
+
+    name: str
+    summary: str
+    example: str
+    permission: Permission
+    args: type[BaseModel]
+    run: Run
+    aliases: tuple[str, ...] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickContext:
+    """One pressed button. deployment_id: of the card it was on; inputs: what was typed into its form."""
+
+    tools: Tools
+    caller: Person
+    catalog: Catalog
+    origin: Origin
+    key: str
+    deployment_id: int
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+Action = Callable[[ClickContext], Awaitable[None]]

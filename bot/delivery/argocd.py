@@ -1,0 +1,460 @@
+"""Argo CD: sync exactly the written commit, follow it, and call it done only when that commit runs stably.
+
+One environment may span several applications, on several Argo CDs: they are synced in waves, the next one when the
+one before is healthy, and all must be. What Slipway did is found again by the intent in the operation's `infos`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from pydantic import Field
+
+from bot import logs
+from bot.catalog.model import Service, Target
+from bot.clock import Clock, utc_now
+from bot.delivery.argocd_api import AppRef, ArgoApi, Busy, Follower
+from bot.delivery.argocd_evidence import evidence, running_pods
+from bot.delivery.argocd_model import INTENT, Application, Resource, Wanted, judge
+from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
+from bot.delivery.rollouts import pause_of
+from bot.errors import ProviderError, ProviderRejected
+from bot.options import Duration, Options, read_options
+
+log = structlog.get_logger(__name__)
+
+Contains = Callable[[Target, str, str], Awaitable[bool]]
+"""Whether the configuration repository's commit (third) has the wanted one (second) in its history."""
+
+_NO_GRAY = "has no gray stage at the moment."
+
+
+class ApplicationOptions(Options):
+    """One application of several. server: the Argo CD's name in the settings; wave: lower ones first."""
+
+    application: str
+    server: str = ""
+    project: str = ""
+    namespace: str = ""
+    wave: int = 0
+
+
+class ArgoOptions(Options):
+    """`delivery.options` of the catalog; {service}, {environment} and {team} are filled in.
+
+    application: its name. project: its Argo CD project. server: the Argo CD's name in the settings. namespace: the
+    application's, if it is not Argo CD's own. applications: instead of one, several in waves (clusters). image: the
+    image's name without tag, to tell the service's pods from their helpers. source: 1-based position of the
+    configuration repository in an application with many sources. sync_options: replaces the application's own.
+    timeout: from the start of the sync until it is healthy. degraded_for: how long Degraded lasts to be believed.
+    """
+
+    application: str = "{service}-{environment}"
+    project: str = "default"
+    server: str = "default"
+    namespace: str = ""
+    applications: list[ApplicationOptions] = Field(default_factory=list)
+    image: str = ""
+    source: int = Field(default=1, ge=1)
+    prune: bool = False
+    sync_options: list[str] = Field(default_factory=list)
+    timeout: Duration = timedelta(minutes=10)
+    degraded_for: Duration = timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The options of a target, filled in. waves: what is synced together, in order."""
+
+    options: ArgoOptions
+    waves: tuple[tuple[AppRef, ...], ...]
+
+    @property
+    def apps(self) -> tuple[AppRef, ...]:
+        return tuple(app for wave in self.waves for app in wave)
+
+
+class ArgoCD:
+    """Brings written commits to run by Argo CD."""
+
+    name = "argocd"
+
+    def __init__(
+        self,
+        apis: Mapping[str, ArgoApi],
+        contains: Contains,
+        *,
+        clock: Clock = utc_now,
+        window_pause: timedelta = timedelta(seconds=10),
+    ) -> None:
+        """apis: by the name used in the catalog. window_pause: between two questions about a closed sync window."""
+        self._followers = {name: Follower(api, changed=partial(self._changed, name)) for name, api in apis.items()}
+        self._listener: Callable[[str], None] = lambda intent: None
+        self._interest: dict[tuple[str, tuple[str, str]], str] = {}
+        self._contains = contains
+        self._clock = clock
+        self._window_pause = window_pause
+        self._locks: dict[AppRef, asyncio.Lock] = {}
+        self._refreshing: dict[AppRef, asyncio.Task[None]] = {}
+        self._closed: dict[AppRef, tuple[datetime, str]] = {}
+        self._known: dict[tuple[str, str], bool] = {}
+        self._cancelled: set[str] = set()
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Have `listener(intent)` called when the stream told of the intent's application."""
+        self._listener = listener
+
+    def _changed(self, server: str, key: tuple[str, str]) -> None:
+        intent = self._interest.get((server, key))
+        if intent is not None:
+            self._listener(intent)
+
+    async def close(self) -> None:
+        """End streams and connections."""
+        for task in self._refreshing.values():
+            task.cancel()
+        await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
+        await asyncio.gather(*(follower.close() for follower in self._followers.values()))
+
+    # --- the protocol
+
+    async def sync(self, request: SyncRequest) -> SyncProgress:
+        """Start the first wave that is not done; the same intent again starts nothing and tells how far it is.
+
+        Raises:
+            ProviderRejected: no such application, no right, or a revision that Argo CD does not allow.
+            ProviderUnavailable: not reached; safe to retry.
+            OutcomeUnknown: sent, not answered; `look` finds it by the intent.
+        """
+        plan = self._plan(request.service, request.target)
+        return await self._advance(request, plan, start=True)
+
+    async def look(self, request: SyncRequest) -> SyncProgress | None:
+        """How far this intent is, or None if it was surely never started. Begins nothing; PENDING: `sync` goes on."""
+        plan = self._plan(request.service, request.target)
+        first = await asyncio.gather(*(self._view(ref, request, plan.options) for ref in plan.waves[0]))
+        if all(progress is None for progress in first):
+            return None
+        return await self._advance(request, plan, start=False)
+
+    async def running(self, service: Service, target: Target) -> Running | None:
+        """What the pods run now, None if nothing does; of several applications the one that differs or is ill.
+
+        Raises ProviderUnavailable when it cannot be told.
+        """
+        plan = self._plan(service, target)
+        found = await asyncio.gather(*(self._running(ref, plan.options, target) for ref in plan.apps))
+        some = [running for running in found if running is not None]
+        if not some:
+            return None
+        if len(some) < len(found):
+            return Running("", "", False, message="In one of the clusters nothing is running.")
+        ill = next((running for running in some if not running.healthy), None)
+        odd = next((running for running in some if running.digest != some[0].digest), None)
+        return ill or odd or some[0]
+
+    async def failure(self, request: SyncRequest) -> DeliveryFailure:
+        """What failed: the operation, its resources, the pods, their events and their last lines."""
+        plan = self._plan(request.service, request.target)
+        for ref in plan.apps:
+            app = await self._follower(ref).fetch(ref)
+            if app is not None and (app.health != "Healthy" or app.ours == request.intent or app.error):
+                found = await evidence(self._follower(ref).api, ref, app, plan.options.image)
+                if found.message:
+                    return found
+        return DeliveryFailure("Argo CD gives no reason.")
+
+    async def cancel(self, request: SyncRequest) -> None:
+        """Terminate our own operation; another's is left alone. What was applied already stays."""
+        self._cancelled.add(request.intent)
+        for ref in self._plan(request.service, request.target).apps:
+            app = await self._follower(ref).fetch(ref)
+            if app is not None and app.is_busy and app.ours == request.intent:
+                await self._follower(ref).api.terminate(ref)
+                await self._follower(ref).fetch(ref)
+
+    async def gray_stage(self, request: SyncRequest) -> GrayStage | None:
+        """The pause it stands at: of several applications, the first that is paused."""
+        for ref in self._plan(request.service, request.target).apps:
+            app = await self._app(ref)
+            for resource in app.resources:
+                if resource.health == "Suspended" and resource.key[1] in ("Rollout", "Deployment"):
+                    manifest = await self._follower(ref).api.resource(ref, _node(resource))
+                    return pause_of(ref.name, manifest)
+        return None
+
+    async def continue_gray(self, request: SyncRequest, *, full: bool = False) -> None:
+        """Go on from a pause, or past all of them. Raises ProviderRejected if there is none."""
+        await self._act_on_gray(request, {"Rollout": "promote-full" if full else "resume", "Deployment": "resume"})
+
+    async def abort_gray(self, request: SyncRequest) -> None:
+        """Give all traffic back to the stable version. Raises ProviderRejected if there is no gray stage."""
+        await self._act_on_gray(request, {"Rollout": "abort"})
+
+    # --- several applications
+
+    async def _advance(self, request: SyncRequest, plan: _Plan, start: bool) -> SyncProgress:
+        """Look at wave after wave; begin what is not begun where everything in front is done."""
+        seen: list[tuple[AppRef, SyncProgress]] = []
+        for wave in plan.waves:
+            found = await asyncio.gather(*(self._begun(ref, request, plan, start) for ref in wave))
+            seen += zip(wave, found, strict=True)
+            if any(progress.state is not SyncState.SUCCEEDED for progress in found):
+                break
+        return _summed(seen, len(plan.apps), self._not_begun(request))
+
+    def _not_begun(self, request: SyncRequest) -> SyncState:
+        """What a wave is that was not reached: after a cancel it never will be."""
+        return SyncState.INTERRUPTED if request.intent in self._cancelled else SyncState.PENDING
+
+    async def _begun(self, ref: AppRef, request: SyncRequest, plan: _Plan, start: bool) -> SyncProgress:
+        async with self._locks.setdefault(ref, asyncio.Lock()):
+            progress = await self._view(ref, request, plan.options)
+            if progress is None and start:
+                return await self._start(ref, request, plan.options)
+            return progress or SyncProgress(self._not_begun(request))
+
+    async def _view(self, ref: AppRef, request: SyncRequest, options: ArgoOptions) -> SyncProgress | None:
+        self._interest[ref.server, (ref.namespace, ref.name)] = request.intent
+        app = await self._app(ref)
+        wanted = await self._wanted(request, options, app)
+        view = judge(app, wanted, self._clock())
+        if view is None:
+            return None
+        if view.stale:
+            self._refresh(ref)
+        return replace(view.progress, told=self._follower(ref).is_live)
+
+    async def _wanted(self, request: SyncRequest, options: ArgoOptions, app: Application) -> Wanted:
+        applied = app.state.revisions if app.state is not None else ()
+        place = options.source - 1
+        named = {several[min(place, len(several) - 1)] for several in (applied, app.compared) if several}
+        good = {request.revision}
+        # While an operation runs nothing is judged by what was applied, and each question costs a look into Git.
+        for revision in named - {"", request.revision} if not app.is_busy else ():
+            if await self._has(request, revision):
+                good.add(revision)
+        return Wanted(
+            intent=request.intent,
+            contains=frozenset(good),
+            source=place,
+            prune=options.prune,
+            degraded_for=options.degraded_for,
+            timeout=options.timeout,
+        )
+
+    async def _has(self, request: SyncRequest, revision: str) -> bool:
+        """Whether that revision contains ours; the answer for two commits never changes once it is yes."""
+        key = (request.revision, revision)
+        if key not in self._known:
+            if len(self._known) > 50_000:
+                self._known.clear()
+            try:
+                self._known[key] = await self._contains(request.target, *key)
+            except ProviderRejected:  # Of another repository: an application with many sources compares all of them.
+                self._known[key] = False
+        return self._known[key]
+
+    # --- one application
+
+    async def _start(self, ref: AppRef, request: SyncRequest, options: ArgoOptions) -> SyncProgress:
+        app = await self._follower(ref).fetch(ref)  # The lock was waited for: look again, with nothing in between.
+        if app is None:
+            raise _missing(ref)
+        wanted = await self._wanted(request, options, app)
+        view = judge(app, wanted, self._clock())
+        if view is not None:
+            return view.progress
+        closed = await self._window(ref)
+        if closed:
+            return SyncProgress(SyncState.PENDING, closed)
+        try:
+            self._follower(ref).keep(ref, await self._post(ref, app, request, options))
+        except Busy as error:
+            return SyncProgress(SyncState.PENDING, error.message)
+        return SyncProgress(SyncState.PENDING, "Argo CD has taken the sync and will begin it.")
+
+    async def _post(self, ref: AppRef, app: Application, request: SyncRequest, options: ArgoOptions) -> Application:
+        body: dict[str, Any] = {
+            "prune": options.prune,
+            "strategy": {"hook": {"force": False}},
+            "infos": [
+                {"name": INTENT, "value": request.intent},
+                {"name": "slipway/release", "value": f"{request.service.name} {request.version}"},
+            ],
+        }
+        if options.sync_options:
+            body["syncOptions"] = {"items": options.sync_options}
+        # With automatic sync on, a named revision is refused even if it is the branch's head: ask for the branch.
+        if not app.auto_sync and app.many_sources:
+            body |= {"sourcePositions": [options.source], "revisions": [request.revision]}
+        elif not app.auto_sync:
+            body["revision"] = request.revision
+        log.info("argocd_sync_asked", server=ref.server, application=ref.name, revision=request.revision[:12])
+        return await self._follower(ref).api.sync(ref, body)
+
+    async def _window(self, ref: AppRef) -> str:
+        """Why Argo CD would not sync now; empty if it would. Asked before: its refusal looks like a missing right."""
+        now = self._clock()
+        known = self._closed.get(ref)
+        if known is not None and now < known[0]:
+            return known[1]
+        answer = await self._follower(ref).api.sync_windows(ref)
+        if answer.get("canSync", True):
+            self._closed.pop(ref, None)
+            return ""
+        sentence = _window_sentence(ref, answer)
+        self._closed[ref] = (now + self._window_pause, sentence)
+        return sentence
+
+    def _refresh(self, ref: AppRef) -> None:
+        """Have Argo CD compare again, in the background: the request is held until it has."""
+        task = self._refreshing.get(ref)
+        if task is None or task.done():
+            self._refreshing[ref] = asyncio.create_task(self._refreshed(ref), name=f"refresh-{ref.name}")
+
+    async def _refreshed(self, ref: AppRef) -> None:
+        try:
+            await self._follower(ref).fetch(ref, refresh=True)
+        except ProviderError as error:
+            log.info("argocd_refresh_failed", application=ref.name, error=error.message)
+        await asyncio.sleep(1.0)  # Not again at once: each refresh costs Argo CD a comparison.
+
+    async def _running(self, ref: AppRef, options: ArgoOptions, target: Target) -> Running | None:
+        app = await self._app(ref)
+        pods = await running_pods(self._follower(ref).api, ref, options.image)
+        if not pods.digests and not app.images:
+            return None
+        url = app.url or target.url
+        if len(pods.digests) != 1:
+            message = pods.trouble or _mixed(pods.digests)
+            return Running("", "", False, url, message)
+        message = pods.trouble or ("" if app.health == "Healthy" else f"Health: {app.health}.")
+        return Running(next(iter(pods.digests)), pods.version, not message, url, message)
+
+    async def _act_on_gray(self, request: SyncRequest, actions: Mapping[str, str]) -> None:
+        acted = False
+        for ref in self._plan(request.service, request.target).apps:
+            app = await self._follower(ref).fetch(ref)
+            if app is None:
+                continue
+            for resource in app.resources:
+                action = actions.get(resource.key[1])
+                if action is None or resource.health not in ("Suspended", "Progressing"):
+                    continue
+                if resource.health == "Progressing" and action != "abort":
+                    continue
+                await self._follower(ref).api.act(ref, _node(resource), action)
+                acted = True
+            await self._follower(ref).fetch(ref)
+        if not acted:
+            where = f"{request.service.name} in {request.target.environment}"
+            raise ProviderRejected(f"{where} {_NO_GRAY}", hint="Look at its card.")
+
+    # --- where
+
+    async def _app(self, ref: AppRef) -> Application:
+        app = await self._follower(ref).look(ref)
+        if app is None:
+            raise _missing(ref)
+        return app
+
+    def _follower(self, ref: AppRef) -> Follower:
+        return self._followers[ref.server]
+
+    def _plan(self, service: Service, target: Target) -> _Plan:
+        plan = _plan_of(service, target)
+        for ref in plan.apps:
+            if ref.server not in self._followers:
+                known = ", ".join(sorted(self._followers)) or "none"
+                where = f"delivery.options of {service.name} in {target.environment}"
+                message = f"{where}: the Argo CD {ref.server!r} is not set up here (known: {known})."
+                raise ProviderRejected(message, hint="Set it up, or name another.")
+        return plan
+
+
+def references(service: Service, target: Target) -> tuple[AppRef, ...]:
+    """The applications of a target. Raises ProviderRejected: its options are wrong."""
+    return _plan_of(service, target).apps
+
+
+def _plan_of(service: Service, target: Target) -> _Plan:
+    where = f"delivery.options of {service.name} in {target.environment}"
+    options = read_options(ArgoOptions, dict(target.delivery.options), where)
+    values = {"service": service.name, "environment": target.environment, "team": service.team}
+    several = options.applications or [ApplicationOptions(application=options.application)]
+    waves: dict[int, list[AppRef]] = {}
+    for item in several:
+        ref = AppRef(
+            server=_fill(item.server or options.server, values),
+            project=_fill(item.project or options.project, values),
+            name=_fill(item.application, values),
+            namespace=_fill(item.namespace or options.namespace, values),
+        )
+        waves.setdefault(item.wave, []).append(ref)
+    return _Plan(options, tuple(tuple(waves[number]) for number in sorted(waves)))
+
+
+def _node(resource: Resource) -> dict[str, str]:
+    group, kind, namespace, name = resource.key
+    return {"group": group, "kind": kind, "namespace": namespace, "name": name, "version": resource.version}
+
+
+def _summed(seen: Sequence[tuple[AppRef, SyncProgress]], apps: int, not_begun: SyncState) -> SyncProgress:
+    """One progress of several: as far as the least, as bad as the worst; each cluster is named when they differ."""
+    states = [progress.state for _, progress in seen]
+    if len(seen) < apps and all(state is SyncState.SUCCEEDED for state in states):
+        states.append(not_begun)
+    order = (
+        SyncState.RUNNING,
+        SyncState.FAILED,
+        SyncState.INTERRUPTED,
+        SyncState.SUSPENDED,
+        SyncState.PENDING,
+        SyncState.SUCCEEDED,
+    )
+    # What still runs is waited for, so that the end is told of all; then failure beats everything.
+    state = next(state for state in order if state in states)
+    told = all(progress.told for _, progress in seen)
+    if len(seen) == 1 and apps == 1:
+        return seen[0][1]
+    applied, healthy, total = (
+        sum(getattr(progress, name) for _, progress in seen) for name in ("applied", "healthy", "total")
+    )
+    said = [f"{_short(ref)}: {progress.state} {progress.message}".strip() for ref, progress in seen]
+    percent = round(sum(progress.percent for _, progress in seen) / apps)
+    return SyncProgress(state, " · ".join(said), applied, healthy, total, percent, told)
+
+
+def _short(ref: AppRef) -> str:
+    return ref.name if ref.server == "default" else f"{ref.server}/{ref.name}"
+
+
+def _missing(ref: AppRef) -> ProviderRejected:
+    return ProviderRejected(
+        f"Argo CD {ref.server!r} has no application {ref.name} in project {ref.project}.",
+        hint="Create it, or correct `delivery.options`.",
+    )
+
+
+def _window_sentence(ref: AppRef, answer: Mapping[str, Any]) -> str:
+    active = answer.get("activeWindows") or []
+    which = ", ".join(f"{w.get('kind')} {w.get('schedule')} for {w.get('duration')}" for w in active[:3])
+    what = f"active: {which}" if which else "no allow window is active"
+    return f"Argo CD's sync window is closed for {ref.name} ({logs.clean(what)[:200]}); it goes on when it opens."
+
+
+def _mixed(digests: Sequence[str] | frozenset[str]) -> str:
+    return "Old and new pods run side by side." if digests else "No pod of the service is running."
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text

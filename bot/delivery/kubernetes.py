@@ -1,0 +1,437 @@
+"""Kubernetes without Argo CD: the image of a Deployment is patched, and followed as `kubectl rollout status` does.
+
+Our intent stands in an annotation of the Deployment, written by the same patch as the image, so that after a crash or a
+lost answer it is plain whether it was done. Answers are read as JSON, not as the client's models: those refuse what a
+real cluster sometimes leaves out.
+
+Source: kubernetes/kubectl v0.36.3 pkg/polymorphichelpers/rollout_status.go (the order of the conditions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from pydantic import Field
+
+from bot import logs
+from bot.catalog.model import Service, Target
+from bot.clock import Clock, utc_now
+from bot.delivery.argocd_evidence import containers_of
+from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
+from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
+from bot.options import Duration, Options, read_options
+
+INTENT, AT, RELEASE = "slipway/intent", "slipway/at", "slipway/release"
+TIMEOUT = 15.0
+"""Seconds for one request, as one number: the client's documented pair breaks in it."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_AT_ONCE = frozenset({"InvalidImageName", "CreateContainerConfigError", "ErrImageNeverPull"})
+_PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
+_CRASHES = 3
+_PULL_PATIENCE = timedelta(minutes=2)
+
+Json = Mapping[str, Any]
+
+
+class KubernetesOptions(Options):
+    """`delivery.options` of the catalog; {service}, {environment} and {team} are filled in.
+
+    image: with its registry, without tag. container: the one whose image it is. context: of the kubeconfig, empty: the
+    current one. timeout: for the whole rollout, beside the workload's own progress deadline.
+    """
+
+    image: str = Field(min_length=1)
+    namespace: str = "{environment}"
+    deployment: str = "{service}"
+    container: str = "{service}"
+    context: str = ""
+    timeout: Duration = timedelta(minutes=10)
+
+
+class Clusters:
+    """Clients by kubeconfig context. kubeconfig None: the cluster this process runs in."""
+
+    def __init__(self, kubeconfig: Path | None) -> None:
+        """Nothing is read yet."""
+        self._kubeconfig = kubeconfig
+        self._clients: dict[str, client.ApiClient] = {}
+        self._lock = asyncio.Lock()
+
+    async def get(self, context: str) -> client.ApiClient:
+        """The client of a context. Raises ProviderRejected: no such context or file."""
+        async with self._lock:
+            if context not in self._clients:
+                self._clients[context] = client.ApiClient(await self._configuration(context))
+            return self._clients[context]
+
+    async def _configuration(self, context: str) -> client.Configuration:
+        made = client.Configuration()
+        try:
+            if self._kubeconfig is None:
+                config.load_incluster_config(client_configuration=made)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    str(self._kubeconfig), context or None, made, persist_config=False
+                )
+        except (config.ConfigException, OSError, ValueError) as error:
+            message = f"The Kubernetes configuration cannot be used ({type(error).__name__})."
+            raise ProviderRejected(message, hint="Check the kubeconfig and `delivery.options.context`.") from None
+        return made
+
+    async def close(self) -> None:
+        """End all connections."""
+        for one in self._clients.values():
+            await one.close()  # type: ignore[no-untyped-call]
+
+
+class Kubernetes:
+    """Brings an image to run by patching a Deployment."""
+
+    name = "kubernetes"
+
+    def __init__(self, clusters: Clusters, *, clock: Clock = utc_now) -> None:
+        """Clients are made when first needed."""
+        self._clusters = clusters
+        self._clock = clock
+        self._cancelled: set[str] = set()
+        self._locks: dict[tuple[str, str, str], asyncio.Lock] = {}
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._clusters.close()
+
+    # --- the protocol
+
+    async def sync(self, request: SyncRequest) -> SyncProgress:
+        """Patch the image with our intent; the same intent again changes nothing and tells how far it is.
+
+        Raises: ProviderRejected, ProviderUnavailable, OutcomeUnknown as a pipeline's trigger.
+        """
+        options = self._options(request.service, request.target)
+        async with self._locks.setdefault((options.context, options.namespace, options.deployment), asyncio.Lock()):
+            deployment = await self._deployment(options)
+            if deployment is None:
+                raise _missing(options)
+            if _annotation(deployment, INTENT) != request.intent:
+                deployment = await self._patch(options, deployment, request)
+        return await self._progress(options, deployment, request)
+
+    async def look(self, request: SyncRequest) -> SyncProgress | None:
+        """How far this intent is, or None if the Deployment does not carry it."""
+        options = self._options(request.service, request.target)
+        deployment = await self._deployment(options)
+        if deployment is None or _annotation(deployment, INTENT) != request.intent:
+            return None
+        return await self._progress(options, deployment, request)
+
+    async def running(self, service: Service, target: Target) -> Running | None:
+        """What the pods run, None if there are none. Raises ProviderUnavailable when it cannot be told."""
+        options = self._options(service, target)
+        deployment = await self._deployment(options)
+        pods = await self._pods(options, deployment) if deployment is not None else []
+        if deployment is None or not pods:
+            return None
+        digests = {digest for pod in pods for digest in _digests(pod, options)}
+        release = _annotation(deployment, RELEASE)
+        if len(digests) != 1:
+            return Running("", "", False, target.url, "Old and new pods run side by side.")
+        state, said = rollout_status(deployment)
+        trouble = next((text for pod in pods if (text := _trouble(pod))), "")
+        message = trouble or ("" if state is SyncState.SUCCEEDED else said)
+        return Running(digests.pop(), release, not message, target.url, message)
+
+    async def failure(self, request: SyncRequest) -> DeliveryFailure:
+        """The rollout's sentence, then of the worst pods reason, events and last lines."""
+        options = self._options(request.service, request.target)
+        deployment = await self._deployment(options)
+        if deployment is None:
+            return DeliveryFailure(_missing(options).message)
+        ill = [pod for pod in await self._pods(options, deployment) if _trouble(pod)][:3]
+        lines: list[str] = []
+        for pod in ill:
+            lines += await self._evidence(options, pod)
+        said = _trouble(ill[0]) if ill else rollout_status(deployment)[1]
+        shown = [logs.redact(logs.clean(line))[: logs.LINE_LIMIT] for line in lines if line.strip()]
+        return DeliveryFailure(logs.redact(said), tuple(dict.fromkeys(shown))[:20])
+
+    async def cancel(self, request: SyncRequest) -> None:
+        """A rollout cannot be stopped, only replaced: it is not waited for any more, and the way back undoes it."""
+        self._cancelled.add(request.intent)
+
+    async def gray_stage(self, request: SyncRequest) -> GrayStage | None:
+        """There is no gray stage here."""
+        return None
+
+    async def continue_gray(self, request: SyncRequest, *, full: bool = False) -> None:
+        """There is no gray stage here. Raises ProviderRejected."""
+        raise _no_gray(request)
+
+    async def abort_gray(self, request: SyncRequest) -> None:
+        """There is no gray stage here. Raises ProviderRejected."""
+        raise _no_gray(request)
+
+    # --- inside
+
+    def _options(self, service: Service, target: Target) -> KubernetesOptions:
+        where = f"delivery.options of {service.name} in {target.environment}"
+        options = read_options(KubernetesOptions, dict(target.delivery.options), where)
+        values = {"service": service.name, "environment": target.environment, "team": service.team}
+        names = ("image", "namespace", "deployment", "container", "context")
+        return options.model_copy(update={name: _fill(getattr(options, name), values) for name in names})
+
+    async def _deployment(self, options: KubernetesOptions) -> Json | None:
+        api = client.AppsV1Api(await self._clusters.get(options.context))
+        return await _read(
+            lambda: api.read_namespaced_deployment_without_preload_content(
+                options.deployment, options.namespace, _request_timeout=TIMEOUT
+            )
+        )
+
+    async def _patch(self, options: KubernetesOptions, seen: Json, request: SyncRequest) -> Json:
+        """One strategic merge patch, guarded by the resource version we saw."""
+        image = f"{options.image}:{request.version}@{request.digest}"
+        if not _DIGEST.fullmatch(request.digest):
+            raise ProviderRejected("The release has no image digest.", hint="Have the pipeline push an image.")
+        notes = {INTENT: request.intent, AT: self._clock().isoformat(), RELEASE: request.version}
+        body = {
+            "metadata": {"annotations": notes, "resourceVersion": _map(seen, "metadata").get("resourceVersion")},
+            "spec": {"template": {"spec": {"containers": [{"name": options.container, "image": image}]}}},
+        }
+        names = [item.get("name") for item in _pod_spec(seen).get("containers") or []]
+        if options.container not in names:  # A strategic merge would add a second container.
+            raise ProviderRejected(
+                f"Deployment {options.deployment} has no container {options.container}; it has {', '.join(names)}.",
+                hint="Correct `delivery.options.container`.",
+            )
+        api = client.AppsV1Api(await self._clusters.get(options.context))
+        answer = await _read(
+            lambda: api.patch_namespaced_deployment_without_preload_content(
+                options.deployment, options.namespace, body, field_manager="slipway", _request_timeout=TIMEOUT
+            ),
+            writing=True,
+        )
+        if answer is None:
+            raise _missing(options)
+        return answer
+
+    async def _progress(self, options: KubernetesOptions, deployment: Json, request: SyncRequest) -> SyncProgress:
+        state, said = rollout_status(deployment)
+        status = _map(deployment, "status")
+        total = int(_map(deployment, "spec").get("replicas") or 0)
+        applied, healthy = int(status.get("updatedReplicas") or 0), int(status.get("availableReplicas") or 0)
+        if state is SyncState.RUNNING:
+            hopeless = await self._hopeless(options, deployment)
+            if request.intent in self._cancelled:
+                state, said = SyncState.FAILED, "It was cancelled."
+            elif hopeless:
+                state, said = SyncState.FAILED, hopeless
+            elif self._clock() - _started(deployment, self._clock()) >= options.timeout:
+                state, said = SyncState.FAILED, f"Not done in time. {said}"
+        done = min(applied, total) + min(healthy, applied)
+        percent = 100 if state is SyncState.SUCCEEDED else min(99, round(50 * done / total)) if total else 0
+        return SyncProgress(state, said, applied, min(healthy, applied), total, percent)
+
+    async def _hopeless(self, options: KubernetesOptions, deployment: Json) -> str:
+        """Why waiting on makes no sense; the workload's own deadline would tell it ten minutes later."""
+        image = next(
+            (c.get("image") for c in _pod_spec(deployment)["containers"] if c["name"] == options.container), ""
+        )
+        elapsed = self._clock() - _started(deployment, self._clock())
+        for pod in await self._pods(options, deployment):
+            if all(item.get("image") != image for item in _map(pod, "spec").get("containers") or []):
+                continue  # Of the version before.
+            for container, reason, restarts in containers_of(pod):
+                word = reason.partition(" ")[0]
+                crashing = word == "CrashLoopBackOff" and restarts >= _CRASHES
+                if word in _AT_ONCE or crashing or (word in _PULLING and elapsed >= _PULL_PATIENCE):
+                    return f"Pod {_map(pod, 'metadata').get('name')}, container {container}: {reason}"
+        return ""
+
+    async def _pods(self, options: KubernetesOptions, deployment: Json) -> list[Json]:
+        """Pods of the Deployment that are not leaving."""
+        labels = _map(_map(_map(deployment, "spec"), "selector"), "matchLabels")
+        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        if not selector:
+            return []
+        api = client.CoreV1Api(await self._clusters.get(options.context))
+        body = await _read(
+            lambda: api.list_namespaced_pod_without_preload_content(
+                options.namespace, label_selector=selector, _request_timeout=TIMEOUT
+            )
+        )
+        pods = [pod for pod in (body or {}).get("items") or [] if not _map(pod, "metadata").get("deletionTimestamp")]
+        return [pod for pod in pods if _map(pod, "status").get("phase") not in ("Succeeded", "Failed")]
+
+    async def _evidence(self, options: KubernetesOptions, pod: Json) -> list[str]:
+        name = str(_map(pod, "metadata").get("name"))
+        api = client.CoreV1Api(await self._clusters.get(options.context))
+        lines = []
+        for container, reason, restarts in containers_of(pod):
+            lines.append(f"{name}/{container}: {reason}{f', {restarts} restarts' if restarts else ''}")
+            text = await _text(
+                lambda container=container, previous=restarts > 0: (  # type: ignore[misc]
+                    api.read_namespaced_pod_log_without_preload_content(
+                        name,
+                        options.namespace,
+                        container=container,
+                        tail_lines=50,
+                        previous=previous,
+                        _request_timeout=TIMEOUT,
+                    )
+                )
+            )
+            lines += logs.error_lines(text.splitlines(), limit=8)
+        events = await _read(
+            lambda: api.list_namespaced_event_without_preload_content(
+                options.namespace, field_selector=f"involvedObject.name={name}", _request_timeout=TIMEOUT
+            )
+        )
+        warnings = [item for item in (events or {}).get("items") or [] if item.get("type") == "Warning"]
+        return [*lines, *(f"{item.get('reason')}: {item.get('message')}" for item in warnings[-5:])]
+
+
+def rollout_status(deployment: Json) -> tuple[SyncState, str]:
+    """What `kubectl rollout status` says of a Deployment, first match wins."""
+    spec, status = _map(deployment, "spec"), _map(deployment, "status")
+    wanted = spec.get("replicas")
+    updated = int(status.get("updatedReplicas") or 0)
+    total, available = int(status.get("replicas") or 0), int(status.get("availableReplicas") or 0)
+    conditions = {item.get("type"): item for item in status.get("conditions") or []}
+    if int(_map(deployment, "metadata").get("generation") or 0) > int(status.get("observedGeneration") or 0):
+        return SyncState.RUNNING, "Waiting until the cluster has seen the change."
+    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
+        return SyncState.FAILED, "The Deployment exceeded its progress deadline."
+    failed = conditions.get("ReplicaFailure", {})
+    if failed.get("status") == "True":  # Quota or admission: kubectl would wait for the deadline.
+        return SyncState.FAILED, logs.redact(logs.clean(str(failed.get("message") or "Pods cannot be created.")))[:300]
+    if wanted is not None and updated < int(wanted):
+        return SyncState.RUNNING, f"{updated} of {wanted} new replicas have been updated."
+    if total > updated:
+        return SyncState.RUNNING, f"{total - updated} old replicas are pending termination."
+    if available < updated:
+        return SyncState.RUNNING, f"{available} of {updated} updated replicas are available."
+    return SyncState.SUCCEEDED, ""
+
+
+async def _read(call: Callable[[], Awaitable[Any]], *, writing: bool = False) -> Json | None:
+    """One answer as JSON, None for 404. Raises ProviderError."""
+    try:
+        response = await call()
+        body = await response.text()
+    except (aiohttp.ClientConnectorError, ConnectionRefusedError) as error:
+        raise _unreached(error) from error
+    except (aiohttp.ClientError, TimeoutError) as error:
+        if writing:
+            message = f"Kubernetes did not answer ({type(error).__name__}); what it did is looked up."
+            raise OutcomeUnknown(message, hint="Nothing to do.") from error
+        raise _unreached(error) from error
+    if response.status == 404:
+        return None
+    if response.status >= 300:
+        raise _refused(response.status, body, writing=writing)
+    try:
+        value = json.loads(body)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ProviderUnavailable("Kubernetes answers with something that is not JSON.", hint="Check its address.")
+    return value
+
+
+async def _text(call: Callable[[], Awaitable[Any]]) -> str:
+    """A log, empty where there is none."""
+    try:
+        response = await call()
+        text: str = await response.text(errors="replace")
+    except (aiohttp.ClientError, TimeoutError):
+        return ""
+    return text if response.status == 200 else ""
+
+
+def _unreached(error: Exception) -> ProviderUnavailable:
+    message = f"Kubernetes is not reached ({type(error).__name__})."
+    return ProviderUnavailable(message, hint="It is asked again by itself; check its address if this lasts.")
+
+
+def _refused(status: int, body: str, *, writing: bool) -> ProviderError:
+    try:
+        said = str(json.loads(body).get("message") or "")
+    except (ValueError, AttributeError):
+        said = ""
+    message = f"Kubernetes says: {logs.redact(logs.clean(said))[:300] or f'HTTP {status}'}"
+    if status in (401, 409, 429) or (status >= 500 and not writing):
+        return ProviderUnavailable(message, hint="It is asked again by itself.")
+    if status >= 500:
+        return OutcomeUnknown(message, hint="It is looked up before anything else is done.")
+    return ProviderRejected(message, hint="See deploy/rbac.yaml for the rights it needs, then deploy again.")
+
+
+def _started(deployment: Json, now: datetime) -> datetime:
+    try:
+        return datetime.fromisoformat(_annotation(deployment, AT)).astimezone(UTC)
+    except ValueError:
+        return now
+
+
+def _digests(pod: Json, options: KubernetesOptions) -> set[str]:
+    """From the pod's own manifest, else what the runtime has pulled."""
+    named = {
+        match[0]
+        for item in _map(pod, "spec").get("containers") or []
+        if item.get("name") == options.container and (match := _DIGEST.search(str(item.get("image") or "")))
+    }
+    pulled = {
+        match[0]
+        for item in _map(pod, "status").get("containerStatuses") or []
+        if item.get("name") == options.container and (match := _DIGEST.search(str(item.get("imageID") or "")))
+    }
+    return named or pulled
+
+
+def _trouble(pod: Json) -> str:
+    """The first container that is not well, empty while all is."""
+    for container, reason, restarts in containers_of(pod):
+        if reason.partition(" ")[0] not in ("ContainerCreating", "PodInitializing", "Completed", ""):
+            again = f" after {restarts} restarts" if restarts else ""
+            return f"Pod {_map(pod, 'metadata').get('name')}, container {container}: {reason}{again}."
+    return ""
+
+
+def _missing(options: KubernetesOptions) -> ProviderRejected:
+    return ProviderRejected(
+        f"There is no Deployment {options.deployment} in namespace {options.namespace}.",
+        hint="Create it once, or correct `delivery.options`.",
+    )
+
+
+def _no_gray(request: SyncRequest) -> ProviderRejected:
+    where = f"{request.service.name} in {request.target.environment}"
+    return ProviderRejected(f"{where} is a plain Deployment, which has no gray stage.", hint="Wait, or cancel it.")
+
+
+def _annotation(deployment: Json, name: str) -> str:
+    return str(_map(_map(deployment, "metadata"), "annotations").get(name) or "")
+
+
+def _pod_spec(deployment: Json) -> Json:
+    return _map(_map(_map(deployment, "spec"), "template"), "spec")
+
+
+def _map(value: Json, name: str) -> Json:
+    found = value.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text

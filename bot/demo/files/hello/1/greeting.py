@@ -1,0 +1,5 @@
+"""What hello says."""
+
+
+def greet():
+    return "Hello!"

@@ -1,0 +1,385 @@
+"""The engine: claim due rows, call the state's handler, record `Go(state)` or `Stay(until)`. Leases live only here.
+
+Level-triggered, as Kubernetes controllers are: a handler looks first, then acts with the intent key, may run twice,
+and holds nothing in memory that the next run needs. Waiting costs a row, not a task. While a row is polled quickly its
+lease is kept and nothing is written; only changes are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import structlog
+
+from bot.clock import Clock
+from bot.deployments.model import Data, Deployment, Failure, State
+from bot.deployments.moves import Moves
+from bot.errors import ProviderError, ProviderRejected
+from bot.store import deployments as rows
+from bot.store.database import Database, Tx
+
+log = structlog.get_logger(__name__)
+
+SHORT_WAIT = timedelta(seconds=5)
+"""A poll sooner than this keeps the lease and writes nothing."""
+
+MAX_STUMBLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Change the state. digest: the release's, once it is known."""
+
+    to: State
+    data: Data
+    note: str = ""
+    digest: str | None = None
+    actor: str = "slipway"
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """Keep the state and look again at `until` (aware UTC), or sooner when signalled."""
+
+    until: datetime
+    data: Data
+
+
+Outcome = Go | Stay
+Handler = Callable[[Deployment], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """lease: how long a silent replica keeps its rows. patience: how long an unreachable system is waited for.
+
+    poll: how often the table is looked at when no signal came; replicas: the same where others may have died. A dead
+    replica's work is taken over after lease + replicas at the latest.
+    """
+
+    lease: timedelta = timedelta(seconds=10)
+    patience: timedelta = timedelta(minutes=10)
+    poll: timedelta = timedelta(seconds=30)
+    replicas: timedelta = timedelta(seconds=3.5)
+    limit: int = 256
+
+
+class Engine:
+    """Runs the handlers of every due deployment, each under a lease."""
+
+    def __init__(
+        self,
+        db: Database,
+        moves: Moves,
+        handlers: Mapping[State, Handler],
+        clock: Clock,
+        settings: EngineSettings | None = None,
+    ) -> None:
+        """Take the handlers by state; states without one are left alone."""
+        self._db = db
+        self._moves = moves
+        self._handlers = dict(handlers)
+        self._clock = clock
+        self._settings = settings or EngineSettings()
+        self.owner = uuid4().hex
+        self._work: dict[int, asyncio.Task[None]] = {}
+        self._nudges: dict[int, asyncio.Event] = {}
+        self._renewed: dict[int, float] = {}
+        self._poked = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_lease_lost: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Begin to work. On SQLite the leases of the process before us are void: it is gone."""
+        self._loop = asyncio.get_running_loop()
+        if self._db.is_sqlite:
+            await self._db.run(rows.forget_leases)
+        self._tasks = [asyncio.create_task(self._claiming()), asyncio.create_task(self._renewing())]
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Stop claiming, let handlers finish for `grace` seconds, end the rest, and hand the leases over."""
+        for task in self._tasks:
+            task.cancel()
+        busy = list(self._work.values())
+        for event in self._nudges.values():
+            event.set()
+        self._stopping = True
+        if busy:
+            _, late = await asyncio.wait(busy, timeout=grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    _stopping = False
+
+    def poke(self, deployment_id: int | None = None) -> None:
+        """Something changed: look now. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._poke, deployment_id)
+
+    def poke_all(self) -> None:
+        """Something changed for everybody: look at every deployment in work."""
+        for deployment_id in list(self._nudges):
+            self.poke(deployment_id)
+        self.poke()
+
+    def _poke(self, deployment_id: int | None) -> None:
+        self._poked.set()
+        event = self._nudges.get(deployment_id) if deployment_id is not None else None
+        if event is not None:
+            event.set()
+
+    @property
+    def busy(self) -> int:
+        """How many deployments are in work here."""
+        return len(self._work)
+
+    async def _claiming(self) -> None:
+        while True:
+            self._poked.clear()
+            try:
+                pause = await self._claim()
+            except ProviderError as error:
+                log.warning("claim_failed", error=error.message)
+                pause = 1.0
+            except Exception:  # one row we cannot read must not stop all others for ever
+                log.exception("claim_stumbled")
+                pause = 5.0
+            if pause > 0:
+                await _event_or(self._poked, pause)
+
+    async def _claim(self) -> float:
+        """Claim once; returns how many seconds there is nothing to do."""
+        room = self._settings.limit - len(self._work)
+        if room <= 0:
+            return 0.2
+        at = self._clock()
+        states = tuple(self._handlers)
+
+        def claim(tx: Tx) -> tuple[list[Deployment], datetime | None]:
+            """One transaction for both, because that is what idling costs."""
+            taken = rows.claim(tx, self.owner, states, at, self._settings.lease, min(room, 64))
+            return taken, None if taken else rows.next_wake(tx, states)
+
+        began = _seconds()
+        wake_at = await self._db.read(lambda tx: rows.next_wake(tx, states)) if self._db.is_sqlite else at
+        claimed: list[Deployment] = []
+        if wake_at is not None and wake_at <= at:
+            claimed, wake_at = await self._db.run(claim)
+        for seen in claimed:
+            self._renewed[seen.id] = began
+            if seen.id in self._work:  # the lease of a row still in work here ran out and came back to us
+                continue
+            self._nudges[seen.id] = asyncio.Event()
+            task = asyncio.create_task(self._drive(seen), name=f"deployment-{seen.id}")
+            self._work[seen.id] = task
+        if claimed:
+            return 0.0
+        return self._idle_for(wake_at)
+
+    def _idle_for(self, wake_at: datetime | None) -> float:
+        longest = self._settings.poll.total_seconds()
+        if not self._db.is_sqlite:
+            longest = min(longest, self._settings.replicas.total_seconds() * random.uniform(0.8, 1.0))  # noqa: S311
+        if wake_at is None:
+            return longest
+        return min(longest, max(0.01, (wake_at - self._clock()).total_seconds()))
+
+    async def _renewing(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease.total_seconds() / 3)
+            ids = list(self._work)
+            if not ids:
+                continue
+            try:
+                kept = await self._renew(ids)
+            except ProviderError:
+                # Whoever could not renew for a whole lease must assume that another replica took over.
+                kept = {number for number in ids if self._is_fresh(number)}
+            except Exception:
+                log.exception("renewal_stumbled")
+                kept = {number for number in ids if self._is_fresh(number)}
+            for lost in set(ids) - kept:
+                self._abandon(lost)
+
+    async def _renew(self, ids: list[int]) -> set[int]:
+        """Lengthen the leases; returns those that are still ours. Raises ProviderError."""
+        at, began = self._clock(), _seconds()
+        kept = await self._db.run(lambda tx: rows.renew(tx, self.owner, ids, at, self._settings.lease))
+        self._renewed.update(dict.fromkeys(kept, began))
+        return kept
+
+    def _is_fresh(self, deployment_id: int) -> bool:
+        """Whether the lease cannot have run out yet, by our own clock, with a margin."""
+        return _seconds() - self._renewed.get(deployment_id, 0.0) < self._settings.lease.total_seconds() * 0.8
+
+    async def _is_ours(self, deployment_id: int) -> bool:
+        """Whether we may act: a replica that was paused finds out here that another took over."""
+        if self._is_fresh(deployment_id):
+            return True
+        try:
+            return bool(await self._renew([deployment_id]))
+        except ProviderError:
+            return False
+
+    def _abandon(self, deployment_id: int) -> None:
+        task = self._work.get(deployment_id)
+        if task is not None:
+            log.warning("lease_lost", deployment_id=deployment_id)
+            self.on_lease_lost()
+            task.cancel()
+
+    async def _drive(self, seen: Deployment) -> None:
+        """Run handlers of one deployment until it waits for long, ends, or is not ours any more."""
+        with structlog.contextvars.bound_contextvars(deployment_id=seen.ref):
+            try:
+                current: Deployment | None = seen
+                while current is not None:
+                    current = await self._turn(current)
+            except ProviderError as error:
+                log.warning("turn_not_recorded", error=error.message)
+            finally:
+                await self._let_go(seen.id)
+
+    async def _let_go(self, deployment_id: int) -> None:
+        self._nudges.pop(deployment_id, None)
+        self._renewed.pop(deployment_id, None)
+        hand_over = self._stopping
+        try:
+            await asyncio.shield(self._db.run(lambda tx: rows.release(tx, self.owner, [deployment_id], hand_over)))
+        except (ProviderError, RuntimeError) as error:
+            log.warning("lease_not_released", error=str(error))
+        finally:
+            self._work.pop(deployment_id, None)
+            self._poked.set()
+
+    async def _turn(self, seen: Deployment) -> Deployment | None:
+        """One call of the handler and its record. Returns the row to go on with, None to let go."""
+        handler = self._handlers.get(seen.state)
+        if handler is None or self._stopping or not await self._is_ours(seen.id):
+            return None
+        try:
+            outcome = await handler(seen)
+        except ProviderRejected as error:
+            outcome = Go(State.FAILED, _failed(seen, error.sentence()), note=error.message)
+        except ProviderError as error:
+            outcome = self._wait_for(seen, error)
+        except Exception:
+            return await self._stumbled(seen)
+        try:
+            return await self._record(seen, outcome)
+        except rows.Overtaken:
+            # Normal: a person cancelled or a signal moved it. If the lease is ours, go on from what it is now.
+            return await self._db.read(lambda tx: rows.mine(tx, seen.id, self.owner))
+        except rows.TargetBusy:
+            return None
+
+    async def _record(self, seen: Deployment, outcome: Outcome) -> Deployment | None:
+        at = self._clock()
+        if isinstance(outcome, Go):
+            go = outcome
+            after = await self._db.run(
+                lambda tx: self._moves.move(
+                    tx,
+                    seen,
+                    go.to,
+                    at=at,
+                    actor=go.actor,
+                    note=go.note,
+                    data=go.data,
+                    digest=go.digest,
+                    owner=self.owner,
+                )
+            )
+            self._moves.announce_changed(after.id, after)
+            return None if after.state.is_final else after
+        return await self._record_stay(seen, outcome, at)
+
+    async def _record_stay(self, seen: Deployment, stay: Stay, at: datetime) -> Deployment | None:
+        short = stay.until - at <= SHORT_WAIT
+        after = seen
+        if stay.data != seen.data or not short:
+            after = await self._db.run(lambda tx: rows.stay(tx, seen, stay.data, stay.until, at, self.owner))
+            if stay.data != seen.data:
+                self._moves.announce_changed(seen.id)
+        return await self._hold(after, stay.until) if short else None
+
+    async def _hold(self, seen: Deployment, until: datetime) -> Deployment | None:
+        """Wait in memory with the lease kept, then read the row again only if it changed."""
+        event = self._nudges[seen.id]
+        pause = (until - self._clock()).total_seconds()
+        if pause > 0:
+            await _event_or(event, pause)
+        event.clear()
+        now = await self._db.read(lambda tx: rows.peek(tx, seen.id))
+        if now == (seen.state.value, seen.version, seen.signal_seq):
+            return seen
+        return await self._db.read(lambda tx: rows.get(tx, seen.id))
+
+    def _wait_for(self, seen: Deployment, error: ProviderError) -> Outcome:
+        """An outside system is not reached: wait with growing pauses, say so on the card, and give up in the end."""
+        at = self._clock()
+        since = seen.data.waiting_since_at or at
+        if at - since >= self._settings.patience:
+            return Go(State.FAILED, _failed(seen, error.sentence()), note=error.message)
+        data = seen.data.model_copy(update={"waiting_for": error.message, "waiting_since_at": since})
+        elapsed = (at - since).total_seconds()
+        pause = min(30.0, max(0.5, elapsed / 2)) * random.uniform(0.8, 1.2)  # noqa: S311
+        return Stay(at + timedelta(seconds=pause), data)
+
+    async def _stumbled(self, seen: Deployment) -> Deployment | None:
+        """A defect of ours: counted, retried later, and ended in the open when it keeps happening."""
+        log.exception("handler_stumbled", state=seen.state.value)
+        at = self._clock()
+        wake_at = at + timedelta(seconds=2**seen.attempts)
+        count = await self._db.run(lambda tx: rows.stumble(tx, seen, wake_at))
+        if count < MAX_STUMBLES:
+            return None
+        data = _failed(seen, "Slipway itself stumbled here; its log has the details.")
+        fresh = await self._db.read(lambda tx: rows.get(tx, seen.id))
+        return await self._record(fresh, Go(State.FAILED, data)) if fresh is not None else None
+
+
+def _failed(seen: Deployment, message: str) -> Data:
+    if seen.data.failure is not None:
+        kept = seen.data.failure
+        message = f"{kept.message} Then rolling back failed too: {message}"
+        return seen.data.model_copy(update={"failure": kept.model_copy(update={"message": message})})
+    return seen.data.model_copy(
+        update={"failure": Failure(step=STEP_OF_STATE.get(seen.state, "start"), message=message)}
+    )
+
+
+STEP_OF_STATE: Mapping[State, str] = {
+    State.QUEUED: "queue",
+    State.BUILDING: "build",
+    State.GATING: "gate",
+    State.WRITING: "write",
+    State.SYNCING: "deploy",
+    State.GRAY: "gray",
+    State.VERIFYING: "verify",
+    State.ROLLING_BACK: "roll back",
+    State.CANCELLING: "cancel",
+}
+"""What a person calls the step a state belongs to."""
+
+
+def _seconds() -> float:
+    """Seconds that also pass while this process, or its whole machine, is paused."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+async def _event_or(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,89 @@
+"""Facts for the policy: read from a deployment's own row, and from what people hold deployments up with."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import datetime
+
+from bot.catalog.model import Freeze, Kind, Scope, SourceLine
+from bot.deployments.model import Deployment
+from bot.policy.model import EVERYTHING, Ballot, Facts, LockFact, Pass, Permission
+from bot.store import holds
+from bot.store.database import Tx
+
+SCOPE_FIELDS = frozenset(field.name for field in fields(Scope))
+
+
+def permission_for(kind: Kind) -> Permission:
+    """What its requester must be allowed to do."""
+    return Permission.RELEASE_ROLLBACK if kind is Kind.ROLLBACK else Permission.RELEASE_DEPLOY
+
+
+def standing_facts(tx: Tx, at: datetime) -> Facts:
+    """Every lock and every freeze from a chat; what cannot be understood holds everything up."""
+    return Facts(
+        locks=tuple(lock_fact(one) for one in holds.all_locks(tx)),
+        freezes=tuple(_freeze(one) for one in holds.standing_freezes(tx, at)),
+    )
+
+
+def facts_of(deployment: Deployment, standing: Facts | None = None) -> Facts:
+    """What stands, and what this deployment was given: an emergency pass, or its approvals."""
+    standing = standing or Facts()
+    emergency = deployment.data.emergency
+    if emergency is None or emergency.pass_until_at is None:
+        return standing
+    if emergency.approvals:
+        until = emergency.pass_until_at
+        ballots = tuple(Ballot(one, True, emergency.subject, until) for one in emergency.approvers)
+        return replace(standing, ballots=ballots)
+    given = Pass(
+        service=deployment.service,
+        environment=deployment.environment,
+        subject=emergency.subject,
+        from_at=emergency.asked_at,
+        until_at=emergency.pass_until_at,
+        approvers=emergency.approvers,
+    )
+    return replace(standing, passes=(given,))
+
+
+def lock_fact(lock: holds.Lock) -> LockFact:
+    """A stored lock as the policy sees it."""
+    what = scope_of_lock(lock.what)
+    return LockFact(
+        scope=lock.what,
+        holder=lock.holder,
+        reason=lock.reason,
+        expires_at=lock.expires_at,
+        readable=what is not None,
+        what=what or EVERYTHING,
+        exempt_kinds=lock.exempt,
+        warning=lock.warning,
+    )
+
+
+def scope_of_lock(what: str) -> Scope | None:
+    """`pay/prod`, `*/prod`, `team:shop/*`: a service (or a team, or all) in an environment (or all). None: neither."""
+    who, slash, place = what.partition("/")
+    if not slash or not who or not place or "/" in place:
+        return None
+    environments = () if place == "*" else (place,)
+    if who.startswith("team:"):
+        return Scope(environments=environments, teams=(who.removeprefix("team:"),))
+    return Scope(environments=environments, services=() if who == "*" else (who,))
+
+
+def _freeze(stored: holds.ChatFreeze) -> Freeze:
+    known = {name: tuple(str(one) for one in words) for name, words in stored.scope.items() if name in SCOPE_FIELDS}
+    # A limit that only a newer version knows is left out: then the freeze holds for more, not for less.
+    return Freeze(
+        name=stored.name,
+        scope=Scope(**known),
+        start_at=stored.start_at,
+        end_at=stored.end_at,
+        reason=stored.reason,
+        exempt_kinds=stored.exempt,
+        source=SourceLine(f"freeze f-{stored.id}", 0),
+        by=stored.by,
+    )

@@ -1,0 +1,227 @@
+"""What an event from outside does: it wakes the deployment that follows a run, or starts what a push should start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from bot.catalog.load import resolve_repo
+from bot.catalog.model import Catalog, Kind, Person, Service, Target
+from bot.clock import Clock
+from bot.deployments.engine import Engine
+from bot.deployments.model import Deployment, Origin, State
+from bot.deployments.moves import Moves
+from bot.deployments.service import Deployments, Wish
+from bot.errors import Refused
+from bot.pipelines.memory import RunMemory
+from bot.sources.git import Revision
+from bot.store import audit
+from bot.store import deployments as rows
+from bot.store.audit import AuditEntry
+from bot.store.database import Database, Tx
+from bot.store.runs import deployment_of
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPT = re.compile(r"-r\d+$")
+SKIP = re.compile(r"\[(?:skip[ -](?:deploy|ci)|(?:deploy|ci)[ -]skip|no[ -](?:deploy|ci))\]", re.IGNORECASE)
+"""A head commit that says so is not deployed by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHint:
+    """A run somewhere changed. intent: if the event says it; else the run's id there, and its pipeline if known."""
+
+    provider: str
+    intent: str = ""
+    run_id: str = ""
+    definition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Commits reached a branch. repo: `group/name`; commit: the branch's new head; files: changed, empty if unknown.
+
+    email and user: who pushed. message: of the head commit.
+    """
+
+    provider: str
+    event_id: str
+    repo: str
+    branch: str
+    commit: str
+    email: str = ""
+    user: str = ""
+    message: str = ""
+    files: tuple[str, ...] = ()
+
+
+class Hooked(Protocol):
+    """Where events go."""
+
+    async def run_changed(self, hint: RunHint) -> bool:
+        """Wake the deployment that follows this run. False: none does."""
+        ...
+
+    async def pushed(self, push: Push) -> Sequence[str]:
+        """Start what the catalog wants started by itself; returns what came of it, one line each."""
+        ...
+
+
+class Resolver(Protocol):
+    """Finds revisions."""
+
+    async def resolve(self, repo: str, ref: str | None, branch: str) -> Revision:
+        """The commit a name stands for, read anew from the repository."""
+        ...
+
+
+class Events:
+    """A `Hooked` on the real thing."""
+
+    def __init__(
+        self,
+        db: Database,
+        catalog: Callable[[], Catalog],
+        engine: Engine,
+        moves: Moves,
+        deployments: Deployments,
+        memory: RunMemory,
+        sources: Resolver,
+        directory: Path,
+        clock: Clock,
+    ) -> None:
+        """memory: knows which intent a run belongs to; directory: the catalog's."""
+        self._db = db
+        self._catalog = catalog
+        self._engine = engine
+        self._moves = moves
+        self._deployments = deployments
+        self._memory = memory
+        self._sources = sources
+        self._directory = directory
+        self._clock = clock
+
+    async def run_changed(self, hint: RunHint) -> bool:
+        """Have the deployment look at its run now. False: no deployment follows it."""
+        intent = hint.intent
+        if not intent and hint.run_id:
+            note = await self._memory.by_run(hint.provider, hint.definition, hint.run_id)
+            intent = note.intent if note is not None else ""
+        if not intent:
+            return False
+        at = self._clock()
+        found = await self._db.run(lambda tx: _wake(tx, _ATTEMPT.sub("", intent), at))
+        if found is not None:
+            self._engine.poke(found)
+        return found is not None
+
+    async def pushed(self, push: Push) -> Sequence[str]:
+        """Start every target that follows this branch by itself; one line each.
+
+        Raises:
+            ProviderUnavailable: the repository or the database was not reached; the event should be sent again.
+        """
+        wanted = list(self._followers(push))
+        if wanted and SKIP.search(push.message):
+            return ["skipped: the commit's message says so"]
+        return [await self._start(push, service, target) for service, target in wanted]
+
+    # --- inside
+
+    def _followers(self, push: Push) -> Iterator[tuple[Service, Target]]:
+        for service in self._catalog().services.values():
+            if _is_repo(resolve_repo(self._directory, service.repo), push.repo):
+                for target in service.targets.values():
+                    if target.auto_deploy and target.branch == push.branch and _touches(target.paths, push.files):
+                        yield service, target
+
+    async def _start(self, push: Push, service: Service, target: Target) -> str:
+        name = f"{service.name}/{target.environment}"
+        person = self._pusher(push)
+        if person is None:
+            who = push.email or push.user or "somebody"
+            return await self._refused(name, who, "unknown_caller", f"{who} is nobody in the catalog")
+        revision = await self._sources.resolve(resolve_repo(self._directory, service.repo), None, push.branch)
+        if revision.commit != push.commit:
+            # An older event that was repeated or came late; the newer one brings its own.
+            return f"{name}: {push.branch} is at another commit by now"
+        try:
+            started = await self._deployments.start(self._wish(push, service, target, person, revision))
+        except Refused as error:
+            return await self._refused(name, person.id, error.code, error.message)
+        if started.deployment.state is State.QUEUED and not started.joined:
+            await self._supersede(started.deployment)
+        return f"{name}: {started.deployment.ref}"
+
+    def _wish(self, push: Push, service: Service, target: Target, person: Person, revision: Revision) -> Wish:
+        author = self._catalog().person_by_email(revision.author_email)
+        return Wish(
+            person=person,
+            service=service,
+            target=target,
+            kind=Kind.NORMAL,
+            commit=revision.commit,
+            version=revision.version,
+            branch=push.branch,
+            reason=f"push to {push.branch}",
+            origin=Origin("", ""),
+            key=f"push:{push.provider}:{push.commit}:{service.name}:{target.environment}",
+            author=author.id if author is not None else "",
+        )
+
+    def _pusher(self, push: Push) -> Person | None:
+        catalog = self._catalog()
+        return catalog.person_by_chat(push.provider, push.user) or catalog.person_by_email(push.email)
+
+    async def _supersede(self, newer: Deployment) -> None:
+        """Older pushes to the same target that still wait in the queue would only deploy what is replaced next."""
+        at = self._clock()
+
+        def work(tx: Tx) -> list[Deployment]:
+            waiting = rows.open_for(tx, newer.service, newer.environment)
+            older = [one for one in waiting if one.id < newer.id and _is_waiting_push(one)]
+            note = f"replaced by the newer push {newer.ref}"
+            by = newer.requested_by
+            return [
+                self._moves.move(tx, one, State.SUPERSEDED, at=at, actor=by, note=note, data=one.data) for one in older
+            ]
+
+        for ended in await self._db.run(work):
+            self._engine.poke(ended.id)
+            self._moves.announce_changed(ended.id, ended)
+
+    async def _refused(self, name: str, who: str, code: str, text: str) -> str:
+        entry = AuditEntry(self._clock(), who[:128], "push:deploy", name[:255], "refused", code[:64], text[:1000])
+        await self._db.run(lambda tx: audit.append(tx, entry))
+        log.info("push_refused", target=name, code=code)
+        return f"{name}: refused ({code})"
+
+
+def _wake(tx: Tx, intent: str, at: datetime) -> int | None:
+    found = deployment_of(tx, intent)
+    if found is not None:
+        rows.wake(tx, found, at)
+    return found
+
+
+def _is_waiting_push(one: Deployment) -> bool:
+    return one.state is State.QUEUED and not one.origin.platform and one.reason.startswith("push to ")
+
+
+def _is_repo(address: str, name: str) -> bool:
+    """Whether an address (URL, `git@host:group/name.git`, path) is that of `group/name`."""
+    tail = address.removesuffix("/").removesuffix(".git").replace(":", "/")
+    return bool(name) and f"/{tail}".casefold().endswith(f"/{name}".casefold())
+
+
+def _touches(patterns: Sequence[str], files: Sequence[str]) -> bool:
+    """Whether a file fits. Without patterns, or where the files are not known, everything counts."""
+    return not patterns or not files or any(fnmatchcase(file, pattern) for file in files for pattern in patterns)

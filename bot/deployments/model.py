@@ -1,0 +1,296 @@
+"""A deployment: putting one release into one environment, with a state that survives everything."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bot.catalog.model import Kind
+
+_STATE_WORD = re.compile(r"[a-z][a-z_]{0,31}")
+
+
+class State(StrEnum):
+    """One spelling in code, table, log and metric. Adding one is safe: an older replica leaves it alone.
+
+    A word of a newer Slipway becomes a state of that word: it is shown, kept, has no handler and is not final.
+    """
+
+    REFUSED = "refused"
+    AWAITING_APPROVAL = "awaiting_approval"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    QUEUED = "queued"
+    BUILDING = "building"
+    GATING = "gating"
+    WRITING = "writing"
+    SYNCING = "syncing"
+    GRAY = "gray"
+    VERIFYING = "verifying"
+    SUCCEEDED = "succeeded"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+    @classmethod
+    def _missing_(cls, value: object) -> State | None:
+        if not isinstance(value, str) or not _STATE_WORD.fullmatch(value):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_, unknown._value_ = value.upper(), value
+        return unknown
+
+    @property
+    def is_final(self) -> bool:
+        """True if nothing more will happen by itself."""
+        return self in FINAL
+
+    @property
+    def is_good(self) -> bool:
+        """True if the release asked for runs."""
+        return self is State.SUCCEEDED
+
+
+FINAL = frozenset(
+    {
+        State.REFUSED,
+        State.EXPIRED,
+        State.REJECTED,
+        State.SUCCEEDED,
+        State.CANCELLED,
+        State.SUPERSEDED,
+        State.ROLLED_BACK,
+        State.FAILED,
+    }
+)
+HOLDS_TARGET = frozenset(
+    {
+        State.BUILDING,
+        State.GATING,
+        State.WRITING,
+        State.SYNCING,
+        State.GRAY,
+        State.VERIFYING,
+        State.CANCELLING,
+        State.ROLLING_BACK,
+    }
+)
+"""In these a deployment is the only one of its service and environment."""
+
+WAITING = frozenset({State.REFUSED, State.AWAITING_APPROVAL, State.QUEUED})
+"""In these nothing outside was touched yet."""
+
+
+class _Record(BaseModel):
+    # A newer replica may have written fields we do not know; they are kept, not dropped.
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class StageNote(_Record):
+    """One stage of the pipeline as last seen. state: a `StageState` value."""
+
+    name: str
+    state: str
+    seconds: float | None = None
+
+
+class Before(_Record):
+    """What the configuration repository said before we wrote: where a rollback goes. Empty digest: nothing."""
+
+    version: str = ""
+    digest: str = ""
+    commit: str = ""
+    revision: str = ""
+
+
+class Failure(_Record):
+    """Why it ended badly. step: the step's name; lines: at most 20, redacted."""
+
+    step: str
+    message: str
+    lines: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    next: str = ""
+
+
+class Emergency(_Record):
+    """The question about one deployment. subject: what the votes are bound to.
+
+    rule: of the emergency lane; or approvals: the ordinary rules asked under, whose names are in `rule` too.
+    """
+
+    rule: str
+    needed: int
+    subject: str
+    asked_at: datetime
+    expires_at: datetime
+    pass_minutes: float
+    approvers: tuple[str, ...] = ()
+    pass_until_at: datetime | None = None
+    reason: str = ""
+    approvals: tuple[str, ...] = ()
+
+
+class ReasonNote(_Record):
+    """A reason of the verdict, as it was told."""
+
+    code: str
+    text: str
+    rule: str = ""
+    where: str = ""
+    blocking: bool = False
+
+
+class Gray(_Record):
+    """A pause with a part of the traffic. stage: its id; wish: continue, full or abort, made at stage `wish_stage`.
+
+    asked_at: when the wish was handed on. good: what the metrics said last.
+    """
+
+    stage: str = ""
+    step: int = 0
+    steps: int = 0
+    number: int = 0
+    weight: int | None = None
+    since_at: datetime | None = None
+    wish: str = ""
+    wish_stage: str = ""
+    by: str = ""
+    asked_at: datetime | None = None
+    checked_at: datetime | None = None
+    health: str = ""
+    said: str = ""
+
+
+class Data(_Record):
+    """What the steps need again and the card shows; everything here is decided once and then only read.
+
+    run_attempt: counts pipeline runs; more than one only after a run was interrupted from outside.
+    """
+
+    stages: tuple[StageNote, ...] = ()
+    percent: int = 0
+    run_id: str = ""
+    run_url: str = ""
+    run_attempt: int = 1
+    reused: bool = False
+    artifact: str = ""
+    before: Before | None = None
+    revision: str = ""
+    git_changed: bool = True
+    sync_attempt: int = 1
+    sync_message: str = ""
+    sync_percent: int = 0
+    healthy_since_at: datetime | None = None
+    deadline_at: datetime | None = None
+    url: str = ""
+    running_message: str = ""
+    failure: Failure | None = None
+    emergency: Emergency | None = None
+    reasons: tuple[ReasonNote, ...] = ()
+    next_change_at: datetime | None = None
+    can_ask: bool = False
+    cancelled_by: str = ""
+    cancelled_from: str = ""
+    ended_by: str = ""
+    waiting_for: str = ""
+    waiting_since_at: datetime | None = None
+    gray: Gray | None = None
+    undo: str = ""
+    undo_revision: str = ""
+    rollback_of: str = ""
+    authors: tuple[str, ...] = ()
+    author: str = ""
+    subject: str = ""
+    plan: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the request was typed: the card lives there. personal: in a chat with one person."""
+
+    platform: str
+    place: str
+    personal: bool = False
+    thread: str = ""
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One row. version: counts every change; signal_seq: counts wake-ups; see `engine.py`."""
+
+    id: int
+    intent: str
+    service: str
+    environment: str
+    kind: Kind
+    state: State
+    version: int
+    requested_by: str
+    origin: Origin
+    reason: str
+    release_version: str
+    commit: str
+    branch: str
+    digest: str
+    data: Data
+    created_at: datetime
+    changed_at: datetime
+    ended_at: datetime | None = None
+    wake_at: datetime | None = None
+    attempts: int = 0
+    signal_seq: int = 0
+
+    @property
+    def ref(self) -> str:
+        """The name people type: `d-12`."""
+        return f"d-{self.id}"
+
+    @property
+    def subject(self) -> str:
+        """The release's identity: its digest once built, its commit before. Approvals are bound to it."""
+        return release_subject(self.digest, self.commit)
+
+    @property
+    def target(self) -> str:
+        """`service/environment`."""
+        return f"{self.service}/{self.environment}"
+
+
+def release_subject(digest: str, commit: str) -> str:
+    """What an approval is bound to: `sha256:…`, or `commit:…` while nothing is built; both are content hashes."""
+    return digest or f"commit:{commit}"
+
+
+def parse_ref(text: str) -> int | None:
+    """The number in `d-12`, `D-12` or `12`, or None."""
+    digits = text.strip().casefold().removeprefix("d-")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeployment:
+    """What `create` needs. state: REFUSED (an offer of the emergency lane), AWAITING_APPROVAL or QUEUED."""
+
+    idempotency_key: str
+    service: str
+    environment: str
+    kind: Kind
+    state: State
+    requested_by: str
+    origin: Origin
+    reason: str
+    release_version: str
+    commit: str
+    branch: str
+    digest: str
+    data: Data = field(default_factory=Data)

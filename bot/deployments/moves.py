@@ -1,0 +1,98 @@
+"""`move()`: state, transition row, audit entry and messages in one transaction. No state changes elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from bot.catalog.model import Catalog
+from bot.deployments import audience
+from bot.deployments.holds import lock_after
+from bot.deployments.model import Data, Deployment, NewDeployment, State
+from bot.store import audit, outbox
+from bot.store import deployments as rows
+from bot.store.audit import AuditEntry
+from bot.store.database import Tx
+
+
+class Moves:
+    """Creates and moves deployments, and leaves the messages and the audit entry of each move beside it."""
+
+    def __init__(self, catalog: Callable[[], Catalog], platforms: Sequence[str]) -> None:
+        """Take the current catalog as a function, and the chat platforms that are switched on."""
+        self._catalog = catalog
+        self._platforms = platforms
+        self._listeners: list[Callable[[int], None]] = []
+        self._at_end: list[Callable[[Deployment], None]] = []
+
+    @property
+    def platforms(self) -> Sequence[str]:
+        """The chat platforms that are switched on."""
+        return self._platforms
+
+    def listen(self, listener: Callable[[int], None]) -> None:
+        """Have `listener(deployment id)` called after each change, in the event loop's thread."""
+        self._listeners.append(listener)
+
+    def on_end(self, listener: Callable[[Deployment], None]) -> None:
+        """Have `listener(deployment)` called after the commit of each end that happened in this process."""
+        self._at_end.append(listener)
+
+    def announce_changed(self, deployment_id: int, after: Deployment | None = None) -> None:
+        """Tell the listeners; call it after the commit. after: the deployment, if it was moved."""
+        if after is not None and after.state.is_final:
+            for at_end in self._at_end:
+                at_end(after)
+        for listener in self._listeners:
+            listener(deployment_id)
+
+    def create(self, tx: Tx, new: NewDeployment, at: datetime, code: str = "") -> tuple[Deployment, bool]:
+        """Create one, or find the one its key made before; returns it and whether it is new."""
+        deployment, is_new = rows.create(tx, new, at)
+        if is_new:
+            self._tell(tx, deployment, at)
+            detail = f"{new.kind.value} of {new.release_version} to {deployment.target}"
+            audit.append(
+                tx,
+                AuditEntry(at, new.requested_by, "deployment:create", deployment.ref, new.state.value, code, detail),
+            )
+        return deployment, is_new
+
+    def move(
+        self,
+        tx: Tx,
+        seen: Deployment,
+        to: State,
+        *,
+        at: datetime,
+        actor: str,
+        note: str = "",
+        data: Data | None = None,
+        digest: str | None = None,
+        code: str = "",
+        owner: str = "",
+    ) -> Deployment:
+        """Change the state under guard. Raises Overtaken or TargetBusy; then nothing was changed.
+
+        owner: the engine that must still hold the lease; empty for people.
+        """
+        data = (data or seen.data).model_copy(update={"waiting_for": "", "waiting_since_at": None})
+        wake_at = data.emergency.expires_at if to is State.AWAITING_APPROVAL and data.emergency else at
+        after = rows.move(
+            tx, seen, to, at=at, actor=actor, note=note, data=data, digest=digest, wake_at=wake_at, owner=owner
+        )
+        if to is State.SUCCEEDED:
+            older = rows.last_good(tx, seen.service, seen.environment, before=seen.id)
+            if older is not None:  # its card loses the button that rolls back what runs
+                rows.touch_cards(tx, older.id, at)
+        lock_after(tx, after, at)
+        self._tell(tx, after, at)
+        detail = note or f"{seen.target} {seen.release_version}"
+        audit.append(tx, AuditEntry(at, actor, "deployment:move", seen.ref, to.value, code, detail))
+        return after
+
+    def _tell(self, tx: Tx, deployment: Deployment, at: datetime) -> None:
+        catalog = self._catalog()
+        notices = audience.cards(catalog, deployment, self._platforms)
+        for notice in [*notices, *audience.personal(catalog, deployment, self._platforms)]:
+            outbox.put(tx, notice, at)

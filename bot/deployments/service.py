@@ -1,0 +1,424 @@
+"""What people do to deployments: ask for one, vote, cancel. Each is one transaction; the engine does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.catalog.model import Catalog, Kind, Person, Service, Target
+from bot.clock import Clock
+from bot.deployments import plan, questions
+from bot.deployments.engine import Engine
+from bot.deployments.facts import permission_for, standing_facts
+from bot.deployments.holds import Holds
+from bot.deployments.model import (
+    WAITING,
+    Data,
+    Deployment,
+    Emergency,
+    NewDeployment,
+    Origin,
+    ReasonNote,
+    State,
+    release_subject,
+)
+from bot.deployments.moves import Moves
+from bot.deployments.questions import Question
+from bot.errors import BadInput, Conflict, Refused
+from bot.policy.decide import decide
+from bot.policy.model import Ballot, Facts, Outcome, Permission, PolicyRequest, Reason, ReasonCode, Verdict
+from bot.store import audit, releases
+from bot.store import deployments as rows
+from bot.store.audit import AuditEntry
+from bot.store.database import Database, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asks for. key: unique per message or click, so that a repeat does nothing.
+
+    author: id of the person who wrote the newest commit, empty if nobody of the catalog.
+    """
+
+    person: Person
+    service: Service
+    target: Target
+    kind: Kind
+    commit: str
+    version: str
+    branch: str
+    reason: str
+    origin: Origin
+    key: str
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What came of a wish. joined: the same release was on its way already, nothing new was started."""
+
+    deployment: Deployment
+    verdict: Verdict
+    joined: bool = False
+
+
+class Deployments:
+    """The application's verbs on deployments."""
+
+    def __init__(
+        self, db: Database, catalog: Callable[[], Catalog], moves: Moves, clock: Clock, engine: Engine
+    ) -> None:
+        """Take what it works with; nothing is read yet."""
+        self._db = db
+        self._catalog = catalog
+        self._moves = moves
+        self._clock = clock
+        self._engine = engine
+        self.holds = Holds(db, catalog, clock, moves.platforms, self._holds_changed)
+
+    def _holds_changed(self) -> None:
+        """A lock or a freeze came or went: whoever waits looks again, and its messages go out."""
+        self._engine.poke_all()
+        self._moves.announce_changed(0)
+
+    async def standing(self) -> Facts:
+        """What people hold deployments up with at present."""
+        at = self._clock()
+        return await self._db.read(lambda tx: standing_facts(tx, at))
+
+    async def judge(self, wish: Wish) -> Verdict:
+        """What the rules say, without doing anything."""
+        digest, standing = await self._known(wish)
+        return self._decide(wish, release_subject(digest, wish.commit), standing)
+
+    async def _known(self, wish: Wish) -> tuple[str, Facts]:
+        """The digest of the release, empty before it is built, and what people hold deployments up with."""
+        at = self._clock()
+
+        def work(tx: Tx) -> tuple[str, Facts]:
+            known = releases.by_commit(tx, wish.service.name, wish.commit)
+            return known.digest if known is not None else "", standing_facts(tx, at)
+
+        return await self._db.read(work)
+
+    async def start(self, wish: Wish) -> Started:
+        """Ask the rules, then queue it; or offer the emergency lane; or join the one on its way.
+
+        Raises:
+            Refused: the rules say no and no lane is open to this person. Nothing was changed.
+        """
+        digest, standing = await self._known(wish)
+        verdict = self._decide(wish, release_subject(digest, wish.commit), standing)
+        if verdict.outcome is Outcome.REFUSED:
+            raise refusal(verdict)
+        at = self._clock()
+        new = _new(wish, digest, verdict, at)
+
+        def work(tx: Tx) -> tuple[Deployment, bool]:
+            if rows.find_by_key(tx, wish.key) is None:
+                same = _same_on_its_way(tx, wish)
+                if same is not None:
+                    return same, True
+            deployment, _ = self._moves.create(tx, new, at, _code(verdict))
+            return deployment, False
+
+        deployment, joined = await self._db.run(work)
+        self._changed(deployment.id)
+        return Started(deployment, verdict, joined)
+
+    async def ask_emergency(self, deployment_id: int, person: Person, reason: str) -> Deployment:
+        """Turn a refused request into a question to the people of the emergency rule.
+
+        Raises:
+            Refused: not the requester, or the rules changed; nothing was asked.
+            Conflict: it was asked or decided already.
+        """
+        at = self._clock()
+
+        def work(tx: Tx) -> Deployment:
+            seen = _locked(tx, deployment_id)
+            if seen.state is not State.REFUSED:
+                raise Conflict(f"{seen.ref} was asked for already; it is {words(seen.state)} now.")
+            if seen.requested_by != person.id:
+                raise Refused(
+                    f"Only {self._name(seen.requested_by)} can ask for this one.",
+                    hint=f"Type /deploy {seen.service} {seen.environment} to ask yourself.",
+                    code=ReasonCode.NOT_PERMITTED,
+                )
+            verdict = self._judge_again(seen, standing_facts(tx, at))
+            if verdict.outcome is Outcome.REFUSED:
+                raise refusal(verdict)
+            if verdict.outcome is Outcome.ALLOWED:
+                return self._moves.move(tx, seen, State.QUEUED, at=at, actor=person.id, note="the rules allow it now")
+            data = seen.data.model_copy(
+                update={"emergency": questions.ask(verdict, seen.subject, reason or seen.reason, at), "can_ask": False}
+            )
+            return self._moves.move(
+                tx,
+                seen,
+                State.AWAITING_APPROVAL,
+                at=at,
+                actor=person.id,
+                note=reason,
+                data=data,
+                code="emergency_asked",
+            )
+
+        return self._done(await self._db.run(work))
+
+    async def vote(self, deployment_id: int, person: Person, approve: bool, reason: str, platform: str) -> Deployment:
+        """Count one person's yes or no; the right is checked now, not when the question was posted.
+
+        Raises:
+            Refused: not eligible, the requester, too late, or the release is another one now.
+            Conflict: voted already, or it was decided a moment ago.
+        """
+        at = self._clock()
+
+        def work(tx: Tx) -> Deployment:
+            seen = _locked(tx, deployment_id)
+            emergency = seen.data.emergency
+            if seen.state is not State.AWAITING_APPROVAL or emergency is None:
+                raise _nothing_to_decide(seen)
+            question = questions.question_of(self._catalog(), seen, self._service(seen), at)
+            denied = question.check(person.id)
+            if denied is not None:
+                raise Refused(denied.text, reasons=(denied,))
+            _in_time(seen, emergency, at)
+            decision = "approve" if approve else "reject"
+            vote = rows.Vote(person.id, emergency.subject, decision, reason, at)
+            if not rows.add_vote(tx, seen.id, vote, platform):
+                raise Conflict(f"You have voted on {seen.ref} already; one person counts once.")
+            audit_entry = AuditEntry(at, person.id, f"deployment:{decision}", seen.ref, "accepted", "", reason)
+            after = self._decided(tx, seen, emergency, question, vote)
+            audit.append(tx, audit_entry)
+            return after
+
+        return self._done(await self._db.run(work))
+
+    def _decided(
+        self, tx: Tx, seen: Deployment, emergency: Emergency, question: Question, vote: rows.Vote
+    ) -> Deployment:
+        if vote.decision == "reject":
+            note = f"{self._name(vote.person)} said no" + (f": {vote.reason}" if vote.reason else "")
+            data = seen.data.model_copy(update={"ended_by": vote.person})
+            return self._moves.move(tx, seen, State.REJECTED, at=vote.at, actor=vote.person, note=note, data=data)
+        votes = rows.votes_of(tx, seen.id)
+        ballots = [Ballot(given.person, given.decision == "approve", given.subject) for given in votes]
+        approvers, approved = question.count(ballots, vote.at)
+        if not approved:
+            rows.touch_cards(tx, seen.id, vote.at)
+            return seen
+        given = emergency.model_copy(
+            update={
+                "approvers": approvers,
+                "pass_until_at": vote.at + timedelta(minutes=emergency.pass_minutes),
+            }
+        )
+        data = seen.data.model_copy(update={"emergency": given})
+        names = ", ".join(self._name(one) for one in approvers)
+        return self._moves.move(
+            tx, seen, State.QUEUED, at=vote.at, actor=vote.person, note=f"approved by {names}", data=data
+        )
+
+    async def cancel(self, deployment_id: int, person: Person) -> Deployment:
+        """End it: at once while it waits, by a state of its own while it works.
+
+        Raises:
+            Refused: no right to cancel it, or it has ended.
+        """
+        at = self._clock()
+
+        def work(tx: Tx) -> Deployment:
+            seen = _locked(tx, deployment_id)
+            if seen.state.is_final:
+                raise Refused(f"{seen.ref} has ended already: it is {words(seen.state)}.", code=ReasonCode.STALE)
+            self._may_cancel(seen, person)
+            if seen.state in (State.CANCELLING, State.ROLLING_BACK):
+                raise Conflict(f"{seen.ref} is {words(seen.state)} already.")
+            data = seen.data.model_copy(update={"cancelled_by": person.id, "cancelled_from": seen.state.value})
+            to = State.CANCELLED if seen.state in WAITING else State.CANCELLING
+            note = f"cancelled by {self._name(person.id)}"
+            return self._moves.move(tx, seen, to, at=at, actor=person.id, note=note, data=data)
+
+        return self._done(await self._db.run(work))
+
+    async def decide_gray(self, deployment_id: int, person: Person, wish: str) -> Deployment:
+        """Have it go on from its pause (`continue`), past all of them (`full`), or give it up (`abort`).
+
+        Raises:
+            Refused: no right to deploy (or, to abort, to cancel) it.
+            Conflict: it stands at no pause, or somebody was first.
+        """
+        at = self._clock()
+
+        def work(tx: Tx) -> Deployment:
+            seen = _locked(tx, deployment_id)
+            self._may_decide(seen, person, wish)
+            gray = seen.data.gray
+            if seen.state is not State.GRAY or gray is None:
+                raise Conflict(f"{seen.ref} stands at no gray pause: it is {words(seen.state)}.")
+            if gray.wish:
+                raise Conflict(f"Somebody was first: {seen.ref} was told to {gray.wish} already.")
+            decided = gray.model_copy(update={"wish": wish, "wish_stage": gray.stage, "by": person.id})
+            data = seen.data.model_copy(update={"gray": decided})
+            note = f"{wish} at gray by {self._name(person.id)}"
+            return self._moves.move(tx, seen, State.GRAY, at=at, actor=person.id, note=note, data=data)
+
+        return self._done(await self._db.run(work))
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _may_decide(self, seen: Deployment, person: Person, wish: str) -> None:
+        if wish == "abort":
+            self._may_cancel(seen, person)
+            return
+        request = PolicyRequest(person.id, permission_for(seen.kind), seen.service, seen.environment, seen.kind)
+        verdict = decide(self._catalog(), request, Facts(), self._clock())
+        blocking = [reason for reason in verdict.blocking if reason.code in NOT_YOURS]
+        if blocking:
+            raise Refused(blocking[0].text, reasons=tuple(blocking))
+
+    def _may_cancel(self, seen: Deployment, person: Person) -> None:
+        if person.id == seen.requested_by:
+            return
+        request = PolicyRequest(person.id, Permission.RELEASE_CANCEL, seen.service, seen.environment, Kind.ROLLBACK)
+        verdict = decide(self._catalog(), request, Facts(), self._clock())
+        blocking = [reason for reason in verdict.blocking if reason.code in NOT_YOURS]
+        if blocking:
+            raise Refused(blocking[0].text, reasons=tuple(blocking))
+
+    def _decide(self, wish: Wish, subject: str, standing: Facts) -> Verdict:
+        request = PolicyRequest(
+            person=wish.person.id,
+            permission=permission_for(wish.kind),
+            service=wish.service.name,
+            environment=wish.target.environment,
+            kind=wish.kind,
+            subject=subject,
+            author=wish.author,
+        )
+        return decide(self._catalog(), request, standing, self._clock())
+
+    def _judge_again(self, seen: Deployment, standing: Facts) -> Verdict:
+        request = PolicyRequest(
+            seen.requested_by, permission_for(seen.kind), seen.service, seen.environment, seen.kind, seen.subject
+        )
+        return decide(self._catalog(), request, standing, self._clock())
+
+    def _service(self, seen: Deployment) -> Service:
+        known = self._catalog().services.get(seen.service)
+        return known if known is not None else plan.thaw(seen.data.plan)[0]
+
+    def _name(self, person: str) -> str:
+        known = self._catalog().people.get(person)
+        return known.name if known is not None else person
+
+    def _done(self, deployment: Deployment) -> Deployment:
+        self._changed(deployment.id, deployment)
+        return deployment
+
+    def _changed(self, deployment_id: int, after: Deployment | None = None) -> None:
+        self._engine.poke(deployment_id)
+        self._moves.announce_changed(deployment_id, after)
+
+
+NOT_YOURS = frozenset({ReasonCode.NOT_PERMITTED, ReasonCode.UNKNOWN_CALLER})
+
+
+def words(state: State) -> str:
+    """A state as people say it."""
+    return state.value.replace("_", " ")
+
+
+def refusal(verdict: Verdict) -> Refused:
+    """The verdict's no, with every reason and when it changes."""
+    blocking = verdict.blocking
+    text = " ".join(reason.text for reason in blocking) or "This is not allowed."
+    return Refused(text, reasons=blocking, next_change_at=verdict.next_change_at)
+
+
+def notes_of(reasons: tuple[Reason, ...]) -> tuple[ReasonNote, ...]:
+    """Reasons as they are kept with the row."""
+    return tuple(
+        ReasonNote(
+            code=reason.code.value, text=reason.text, rule=reason.rule, where=reason.where, blocking=reason.blocking
+        )
+        for reason in reasons
+    )
+
+
+def _code(verdict: Verdict) -> str:
+    blocking = verdict.blocking
+    return blocking[0].code.value if blocking else verdict.outcome.value
+
+
+def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime) -> NewDeployment:
+    """Queued; or refused with the offer to ask in an emergency; or waiting for its ordinary approvals."""
+    subject = release_subject(digest, wish.commit)
+    state = State.QUEUED if verdict.outcome is Outcome.ALLOWED else State.REFUSED
+    if verdict.approvals:
+        state = State.AWAITING_APPROVAL
+    data = Data(
+        plan=plan.freeze(wish.service, wish.target),
+        reasons=notes_of(verdict.reasons),
+        next_change_at=verdict.next_change_at,
+        can_ask=state is State.REFUSED,
+        emergency=questions.ask(verdict, subject, wish.reason, at) if verdict.approvals else None,
+        author=wish.author,
+    )
+    return NewDeployment(
+        idempotency_key=wish.key,
+        service=wish.service.name,
+        environment=wish.target.environment,
+        kind=wish.kind,
+        state=state,
+        requested_by=wish.person.id,
+        origin=wish.origin,
+        reason=wish.reason,
+        release_version=wish.version,
+        commit=wish.commit,
+        branch=wish.branch,
+        digest=digest,
+        data=data,
+    )
+
+
+def _same_on_its_way(tx: Tx, wish: Wish) -> Deployment | None:
+    for other in rows.open_for(tx, wish.service.name, wish.target.environment):
+        if other.commit == wish.commit and other.state not in (State.CANCELLING, State.ROLLING_BACK):
+            return other
+    return None
+
+
+def _locked(tx: Tx, deployment_id: int) -> Deployment:
+    seen = rows.lock(tx, deployment_id)
+    if seen is None:
+        raise BadInput(f"There is no deployment d-{deployment_id}.", hint="/status lists what is on its way.")
+    return seen
+
+
+def _nothing_to_decide(seen: Deployment) -> Conflict | Refused:
+    if seen.state is State.EXPIRED:
+        return Refused(
+            f"The question for {seen.ref} has expired; nobody can approve it any more.",
+            hint=f"Ask again with /deploy {seen.service} {seen.environment}.",
+            code=ReasonCode.APPROVAL_EXPIRED,
+        )
+    return Conflict(f"There is nothing to decide on {seen.ref}: it is {words(seen.state)}.")
+
+
+def _in_time(seen: Deployment, emergency: Emergency, at: datetime) -> None:
+    if at >= emergency.expires_at:
+        raise Refused(
+            f"The question for {seen.ref} has expired; nobody can approve it any more.",
+            hint=f"Ask again with /deploy {seen.service} {seen.environment}.",
+            code=ReasonCode.APPROVAL_EXPIRED,
+        )
+    if seen.subject != emergency.subject:
+        raise Refused(
+            f"{seen.ref} is about another build now than the one that was asked about.",
+            hint="Ask again.",
+            code=ReasonCode.STALE,
+        )

@@ -1,0 +1,648 @@
+"""The states of a deployment, a handler each: look first, then act with the intent key, then say where to go.
+
+Every handler may run twice, and may have been killed anywhere before: what it did outside is found again by the intent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from bot.catalog.load import resolve_repo
+from bot.catalog.model import Catalog, InFlight, Kind, Service, Target
+from bot.clock import Clock
+from bot.delivery.base import (
+    Change,
+    ConfigWriter,
+    Delivery,
+    Running,
+    SyncProgress,
+    SyncRequest,
+    SyncState,
+    Written,
+)
+from bot.deployments import gray, plan
+from bot.deployments.engine import Go, Handler, Outcome, Stay
+from bot.deployments.facts import facts_of, permission_for, standing_facts
+from bot.deployments.model import Before, Data, Deployment, Failure, Gray, StageNote, State
+from bot.errors import ProviderRejected
+from bot.gates.base import Gate, Health, Metrics
+from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState
+from bot.policy.decide import decide
+from bot.policy.model import Outcome as PolicyOutcome
+from bot.policy.model import PolicyRequest, ReasonCode, Verdict
+from bot.store import deployments as rows
+from bot.store import releases
+from bot.store.database import Database, Tx
+from bot.store.releases import Release
+
+P = TypeVar("P")
+
+POLL = timedelta(milliseconds=300)
+FAR = timedelta(hours=1)
+GATE_POLL = timedelta(seconds=4)
+MOVES_WITHIN = timedelta(seconds=30)
+"""How long a system may take to begin to move after it was asked to go on from a pause."""
+TOLD = timedelta(seconds=4)
+"""Between two looks at what tells of its changes by itself."""
+MAX_RUNS = 3
+"""How often a pipeline or a sync that was ended from outside is started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """The outside systems, by the names used in the catalog."""
+
+    pipelines: Mapping[str, Pipeline]
+    deliveries: Mapping[str, Delivery]
+    writer: ConfigWriter
+    gates: Sequence[Gate] = ()
+    metrics: Metrics | None = None
+
+
+class Workflow:
+    """All handlers; `handlers()` is what the engine is given."""
+
+    def __init__(
+        self,
+        db: Database,
+        catalog: Callable[[], Catalog],
+        providers: Providers,
+        clock: Clock,
+        directory: Path,
+        poll: timedelta = POLL,
+    ) -> None:
+        """directory: the catalog's, against which relative repositories are resolved; poll: between two looks."""
+        self._db = db
+        self._catalog = catalog
+        self._providers = providers
+        self._clock = clock
+        self._directory = directory
+        self._poll = poll
+        self._ids: dict[str, int] = {}
+        """Intent of a sync that was in work here -> deployment."""
+
+    def deployment_of(self, intent: str) -> int | None:
+        """Whose sync this intent is, if it is in work here."""
+        return self._ids.get(intent)
+
+    def handlers(self) -> dict[State, Handler]:
+        """State -> handler."""
+        return {
+            State.AWAITING_APPROVAL: self.awaiting_approval,
+            State.QUEUED: self.queued,
+            State.BUILDING: self.building,
+            State.GATING: self.gating,
+            State.WRITING: self.writing,
+            State.SYNCING: self.syncing,
+            State.GRAY: self.gray,
+            State.VERIFYING: self.verifying,
+            State.CANCELLING: self.cancelling,
+            State.ROLLING_BACK: self.rolling_back,
+        }
+
+    # -- before anything outside is touched --------------------------------------------------------------------------
+
+    async def awaiting_approval(self, seen: Deployment) -> Outcome:
+        """Wait for votes, which move the row themselves; end the question when its time is over."""
+        emergency = seen.data.emergency
+        if emergency is None or self._clock() >= emergency.expires_at:
+            return Go(State.EXPIRED, seen.data, note="nobody decided in time")
+        return Stay(emergency.expires_at, seen.data)
+
+    async def queued(self, seen: Deployment) -> Outcome:
+        """Take the target when it is free and everybody in front is gone; the rules are asked again at that moment."""
+        in_front = await self._db.read(lambda tx: _in_front(tx, seen))
+        if in_front is not None:
+            waiting = f"{in_front.ref} ({in_front.release_version}) is in front in the queue of {seen.target}"
+            return Stay(self._clock() + FAR, _update(seen, waiting_for=waiting))
+        verdict = await self._verdict(seen)
+        if {reason.code for reason in verdict.blocking} == {ReasonCode.LOCKED}:
+            return self._wait_for(seen, verdict)
+        if verdict.outcome is not PolicyOutcome.ALLOWED:
+            return Go(State.FAILED, _stopped_by_policy(seen, verdict), note="the rules changed while it waited")
+        return Go(State.BUILDING, seen.data)
+
+    # -- build -------------------------------------------------------------------------------------------------------
+
+    async def building(self, seen: Deployment) -> Outcome:
+        """Reuse the release of this commit, or run the pipeline once and make one."""
+        pipeline = self._pipeline(seen)
+        known = await self._db.read(lambda tx: releases.by_commit(tx, seen.service, seen.commit))
+        if known is not None and (seen.kind is not Kind.PROMOTION or known.digest == seen.digest):
+            if not known.location or await pipeline.holds(known.location):
+                data = _update(seen, reused=not seen.data.run_id, artifact=known.location, percent=100)
+                return Go(State.GATING, data, digest=known.digest)
+            await self._db.run(lambda tx: releases.forget(tx, seen.service, seen.commit))
+        if seen.kind is Kind.PROMOTION:  # The same image, or none: another build of the same commit is another image.
+            raise ProviderRejected("The image that was to be promoted is gone.", hint="Deploy in front, then promote.")
+        request = self._run_request(seen)
+        run = await pipeline.find(request) or await pipeline.trigger(request)
+        return await self._after_run(seen, pipeline, request, run)
+
+    async def _after_run(self, seen: Deployment, pipeline: Pipeline, request: RunRequest, run: PipelineRun) -> Outcome:
+        data = _noted(seen, run)
+        if not run.state.is_final:
+            return Stay(self._clock() + (run.look_again or self._poll), data)
+        if run.state is RunState.SUCCEEDED:
+            return await self._released(seen, run, data)
+        if run.state is RunState.INTERRUPTED and seen.data.run_attempt < MAX_RUNS:
+            again = {"run_attempt": seen.data.run_attempt + 1, "stages": (), "percent": 0}
+            return Stay(self._clock(), data.model_copy(update=again))
+        found = await pipeline.failure(request)
+        failure = Failure(step="build", message=found.message, lines=found.lines[:20], tests=found.tests[:20])
+        return Go(State.FAILED, data.model_copy(update={"failure": failure}), note=found.message)
+
+    async def _released(self, seen: Deployment, run: PipelineRun, data: Data) -> Outcome:
+        if run.artifact is None:
+            failure = Failure(step="build", message="The pipeline succeeded but left no artifact.")
+            return Go(State.FAILED, data.model_copy(update={"failure": failure}))
+        made = Release(
+            service=seen.service,
+            commit=seen.commit,
+            version=seen.release_version,
+            branch=seen.branch,
+            digest=run.artifact.digest,
+            location=run.artifact.location,
+            run_id=run.id,
+            created_at=self._clock(),
+        )
+        kept = await self._db.run(lambda tx: releases.put(tx, made))
+        data = data.model_copy(update={"artifact": kept.location, "percent": 100})
+        return Go(State.GATING, data, digest=kept.digest)
+
+    async def gating(self, seen: Deployment) -> Outcome:
+        """Ask every gate; one that does not pass, or cannot tell, stops the release."""
+        service, target = plan.thaw(seen.data.plan)
+        for gate in self._providers.gates:
+            result = await gate.check(service, target, seen.commit, seen.digest)
+            if result.waiting:
+                return Stay(self._clock() + GATE_POLL, _update(seen, waiting_for=result.message))
+            if not result.passed:
+                failure = Failure(step="gate", message=result.message, lines=result.lines)
+                return Go(State.FAILED, _update(seen, failure=failure), note=result.message)
+        return Go(State.WRITING, seen.data)
+
+    # -- Git ---------------------------------------------------------------------------------------------------------
+
+    async def writing(self, seen: Deployment) -> Outcome:
+        """Ask the rules again, remember what was there, and commit the version once."""
+        change = self._change(seen)
+        before = seen.data.before
+        if before is not None:
+            found = await self._providers.writer.find(change)
+            if found is not None:
+                return self._written(seen, found)
+        stopped = await self._hold_or_stop(seen)
+        if stopped is not None:
+            return stopped
+        if before is None:
+            old = await self._providers.writer.read(change.gitops, change.repo, seen.service, seen.environment)
+            return Stay(self._clock(), _update(seen, before=_before(old), waiting_for="", waiting_since_at=None))
+        return self._written(seen, await self._providers.writer.write(change))
+
+    def _written(self, seen: Deployment, written: Written) -> Outcome:
+        data = _update(seen, revision=written.revision, git_changed=written.changed)
+        return Go(State.SYNCING, data, note=f"configuration commit {written.revision[:12]}")
+
+    async def _hold_or_stop(self, seen: Deployment) -> Outcome | None:
+        """What the rules say now, before the first irreversible step: None to go on."""
+        verdict = await self._verdict(seen)
+        if verdict.outcome is PolicyOutcome.ALLOWED:
+            return None
+        codes = {reason.code for reason in verdict.blocking}
+        _, target = plan.thaw(seen.data.plan)
+        asked = seen.data.emergency
+        ordinary = asked is None or bool(asked.approvals)
+        if ordinary and codes == {ReasonCode.WINDOW_CLOSED} and target.in_flight is InFlight.FINISH:
+            return None
+        passing = ordinary or codes == {ReasonCode.LOCKED}
+        if passing and codes <= {ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE, ReasonCode.LOCKED}:
+            return self._wait_for(seen, verdict)
+        return Go(State.FAILED, _stopped_by_policy(seen, verdict), note="stopped by the rules")
+
+    def _wait_for(self, seen: Deployment, verdict: Verdict) -> Stay:
+        """Stay until the rules may say something else; whoever changes them wakes it at once."""
+        text = " ".join(reason.text for reason in verdict.blocking)
+        until = min(verdict.next_change_at or self._clock() + FAR, self._clock() + timedelta(minutes=1))
+        return Stay(until, _update(seen, waiting_for=text))
+
+    # -- bring it to run ---------------------------------------------------------------------------------------------
+
+    async def syncing(self, seen: Deployment) -> Outcome:
+        """Have the delivery bring exactly the written revision to run."""
+        delivery, request = self._delivery(seen), self._sync_request(seen)
+        progress = await delivery.look(request)
+        if progress is None or progress.state is SyncState.PENDING:  # Asking again starts nothing twice.
+            progress = await delivery.sync(request)
+        return await self._after_sync(seen, delivery, request, progress)
+
+    async def _after_sync(
+        self, seen: Deployment, delivery: Delivery, request: SyncRequest, progress: SyncProgress
+    ) -> Outcome:
+        data = _update(seen, sync_message=progress.message, sync_percent=progress.percent)
+        if progress.state is SyncState.SUCCEEDED:
+            return Go(State.VERIFYING, data.model_copy(update={"deadline_at": self._deadline(seen)}))
+        if progress.state is SyncState.SUSPENDED:
+            return await self._paused(seen, data, delivery, request)
+        if progress.state is SyncState.FAILED or self._interrupted_too_often(seen, progress):
+            return await self._deploy_failed(seen, "deploy", delivery, request, progress.message)
+        if progress.state is SyncState.INTERRUPTED:
+            return Stay(self._clock(), data.model_copy(update={"sync_attempt": seen.data.sync_attempt + 1}))
+        return Stay(self._clock() + (max(TOLD, self._poll) if progress.told else self._poll), data)
+
+    def _interrupted_too_often(self, seen: Deployment, progress: SyncProgress) -> bool:
+        return progress.state is SyncState.INTERRUPTED and seen.data.sync_attempt >= MAX_RUNS
+
+    # -- gray: a part of the traffic ---------------------------------------------------------------------------------
+
+    async def _paused(self, seen: Deployment, data: Data, delivery: Delivery, request: SyncRequest) -> Outcome:
+        """It stands at a pause: wait there, unless it is a way back, which nobody should wait for."""
+        stage = await delivery.gray_stage(request)
+        if stage is None:
+            return Stay(self._clock() + self._poll, data)
+        if seen.kind is Kind.ROLLBACK:
+            await delivery.continue_gray(request, full=True)
+            return Stay(self._clock() + self._poll, data)
+        before = seen.data.gray or Gray()
+        is_same = before.stage == stage.id
+        if is_same and before.asked_at is not None and self._clock() - before.asked_at < MOVES_WITHIN:
+            return Stay(self._clock() + self._poll, data)  # It was asked to go on and has not begun to.
+        now = gray.at_pause(stage, before.number + (not is_same), seen, self._clock())
+        return Go(State.GRAY, data.model_copy(update={"gray": now}), note=gray.where(now))
+
+    async def gray(self, seen: Deployment) -> Outcome:
+        """Wait at the pause for a person, the timer or the metrics; each of them may also end it."""
+        delivery, request = self._delivery(seen), self._sync_request(seen)
+        at_pause = seen.data.gray or Gray()
+        progress = await delivery.look(request)
+        if at_pause.wish == "abort":
+            return await self._abort(seen, delivery, request, f"Aborted at gray by {self._name_of(at_pause.by)}.")
+        if progress is not None and progress.state is SyncState.FAILED:
+            return await self._deploy_failed(seen, "gray", delivery, request, progress.message)
+        stage = await delivery.gray_stage(request)
+        if progress is None or progress.state is not SyncState.SUSPENDED or stage is None:
+            return Go(State.SYNCING, _update(seen, gray=gray.asked(at_pause, self._clock())), note="it goes on")
+        if stage.id != at_pause.stage:
+            now = gray.at_pause(stage, at_pause.number + 1, seen, self._clock())
+            return Go(State.GRAY, _update(seen, gray=now), note=gray.where(now))
+        if at_pause.wish and at_pause.wish_stage == stage.id:
+            return await self._go_on(seen, delivery, request, at_pause)
+        return await self._watch_gray(seen, delivery, request, at_pause)
+
+    async def _go_on(self, seen: Deployment, delivery: Delivery, request: SyncRequest, at_pause: Gray) -> Outcome:
+        """More traffic cannot be taken back unseen: the rules are asked again."""
+        stopped = await self._hold_or_stop(seen)
+        if isinstance(stopped, Go):
+            failure = stopped.data.failure
+            return await self._abort(seen, delivery, request, failure.message if failure else "Stopped by the rules.")
+        if stopped is not None:
+            return stopped
+        await delivery.continue_gray(request, full=at_pause.wish == "full")
+        data = _update(seen, gray=gray.asked(at_pause, self._clock()), waiting_for="", waiting_since_at=None)
+        return Go(State.SYNCING, data, actor=at_pause.by or "slipway", note=f"{at_pause.wish} from gray")
+
+    async def _watch_gray(self, seen: Deployment, delivery: Delivery, request: SyncRequest, at_pause: Gray) -> Outcome:
+        _, target = plan.thaw(seen.data.plan)
+        at_pause = await self._measured(seen, at_pause)
+        if at_pause.health == Health.BAD:
+            return await self._abort(seen, delivery, request, f"The metrics are bad at gray: {at_pause.said}")
+        now = self._clock()
+        since = at_pause.since_at or now
+        if now - since >= target.gray.timeout:
+            return await self._abort(seen, delivery, request, "Nobody decided at gray in time.")
+        due = gray.due_at(target.gray, at_pause)
+        if due is not None and now >= due and at_pause.health == Health.GOOD:
+            wish = at_pause.model_copy(update={"wish": "continue", "wish_stage": at_pause.stage, "by": ""})
+            return Stay(now, _update(seen, gray=wish))
+        until = min(at for at in (now + target.gray.interval, due, since + target.gray.timeout) if at and at > now)
+        return Stay(until, _update(seen, gray=at_pause))
+
+    async def _measured(self, seen: Deployment, known: Gray) -> Gray:
+        """What the metrics say, asked at most once an interval; without rules all is well."""
+        service, target = plan.thaw(seen.data.plan)
+        now = self._clock()
+        if not target.gray.metrics:
+            return known.model_copy(update={"health": Health.GOOD.value})
+        if known.checked_at is not None and now - known.checked_at < target.gray.interval:
+            return known
+        if self._providers.metrics is None:
+            said = "no Prometheus is set up"
+            return known.model_copy(update={"health": Health.UNKNOWN.value, "said": said, "checked_at": now})
+        result = await self._providers.metrics.check(service, target, seen.digest, target.gray.metrics)
+        return known.model_copy(update={"health": result.health.value, "said": result.message, "checked_at": now})
+
+    async def _abort(self, seen: Deployment, delivery: Delivery, request: SyncRequest, why: str) -> Outcome:
+        """Traffic back at once, then Git, so that the truth agrees."""
+        with contextlib.suppress(ProviderRejected):  # It stands at no pause any more; Git decides.
+            await delivery.abort_gray(request)
+        data = _update(seen, failure=Failure(step="gray", message=why), waiting_for="", waiting_since_at=None)
+        return self._back_or_failed(seen, data, why)
+
+    async def verifying(self, seen: Deployment) -> Outcome:
+        """Done means seen running: the wanted digest, healthy without a break for the settling time."""
+        delivery = self._delivery(seen)
+        service, target = plan.thaw(seen.data.plan)
+        running = await delivery.running(service, target)
+        now = self._clock()
+        if _is_wanted(running, seen.digest):
+            return await self._settling(seen, running, target, now)
+        if now >= (seen.data.deadline_at or now):
+            what = _what_runs(running, seen.digest)
+            return await self._deploy_failed(seen, "verify", delivery, self._sync_request(seen), what)
+        data = _update(seen, healthy_since_at=None, running_message=_what_runs(running, seen.digest))
+        return Stay(now + target.verify.interval, data)
+
+    async def _settling(self, seen: Deployment, running: Running | None, target: Target, now: datetime) -> Outcome:
+        since = seen.data.healthy_since_at or now
+        settle = target.verify.settle
+        url = running.url if running is not None and running.url else target.url
+        data = _update(seen, url=url, running_message="")
+        if target.gray.metrics and target.gray.settle:
+            settle = max(settle, target.gray.settle)
+            measured = await self._measured(seen, seen.data.gray or Gray())
+            data = data.model_copy(update={"gray": measured, "running_message": measured.said})
+            if measured.health == Health.BAD or (measured.health != Health.GOOD and now >= self._end(seen)):
+                what = f"It runs, but the metrics are {measured.health}: {measured.said}"
+                return await self._deploy_failed(seen, "verify", self._delivery(seen), self._sync_request(seen), what)
+            since = since if measured.health == Health.GOOD else now  # No data is not healthy.
+        data = data.model_copy(update={"healthy_since_at": since})
+        if now - since >= settle:
+            return Go(State.SUCCEEDED, data)
+        return Stay(max(now, min(now + target.verify.interval, since + settle)), data)
+
+    def _end(self, seen: Deployment) -> datetime:
+        return seen.data.deadline_at or self._clock()
+
+    async def _deploy_failed(
+        self, seen: Deployment, step: str, delivery: Delivery, request: SyncRequest, what: str
+    ) -> Outcome:
+        evidence = await delivery.failure(request)
+        message = " ".join(dict.fromkeys(part for part in (what, evidence.message) if part))
+        failure = Failure(step=step, message=message, lines=evidence.lines[:20])
+        return self._back_or_failed(seen, _update(seen, failure=failure), message)
+
+    def _back_or_failed(self, seen: Deployment, data: Data, note: str) -> Go:
+        _, target = plan.thaw(seen.data.plan)
+        before = seen.data.before
+        if target.rollback_on_failure and before is not None and before.digest not in ("", seen.digest):
+            undo = {"undo": "write", "deadline_at": None, "sync_attempt": 1, "healthy_since_at": None}
+            return Go(State.ROLLING_BACK, data.model_copy(update=undo), note=note)
+        return Go(State.FAILED, data, note=note)
+
+    # -- the way back ------------------------------------------------------------------------------------------------
+
+    async def cancelling(self, seen: Deployment) -> Outcome:
+        """End what runs, find out how far it came, and go back if Git was written."""
+        came_from = State(seen.data.cancelled_from or State.BUILDING)
+        if came_from is State.BUILDING:
+            return await self._cancel_run(seen)
+        written = seen.data.revision or (
+            seen.data.before is not None and await self._providers.writer.find(self._change(seen))
+        )
+        if not written:
+            return Go(State.CANCELLED, seen.data, actor=seen.data.cancelled_by)
+        delivery, request = self._delivery(seen), self._sync_request(seen)
+        progress = await delivery.look(request)
+        if progress is not None and progress.state in (SyncState.PENDING, SyncState.RUNNING):
+            await delivery.cancel(request)
+            return Stay(self._clock() + self._poll, seen.data)
+        if progress is not None and progress.state is SyncState.SUSPENDED:
+            with contextlib.suppress(ProviderRejected):
+                await delivery.abort_gray(request)
+        outcome = self._back_or_failed(seen, seen.data, f"cancelled by {seen.data.cancelled_by}")
+        if outcome.to is State.FAILED:  # nothing to go back to: it stays as it is
+            return Go(State.CANCELLED, seen.data, actor=seen.data.cancelled_by)
+        return outcome
+
+    async def _cancel_run(self, seen: Deployment) -> Outcome:
+        pipeline, request = self._pipeline(seen), self._run_request(seen)
+        run = await pipeline.find(request)
+        if run is not None and not run.state.is_final:
+            await pipeline.cancel(request)
+            return Stay(self._clock() + self._poll, _noted(seen, run))
+        data = _noted(seen, run) if run is not None else seen.data
+        return Go(State.CANCELLED, data, actor=seen.data.cancelled_by)
+
+    async def rolling_back(self, seen: Deployment) -> Outcome:
+        """Write the version from before, bring it to run and see it run; a state like any other."""
+        if seen.data.undo == "write":
+            change = self._undo_change(seen)
+            written = await self._providers.writer.find(change) or await self._providers.writer.write(change)
+            return Stay(self._clock(), _update(seen, undo="sync", undo_revision=written.revision))
+        delivery, request = self._delivery(seen), self._undo_request(seen)
+        if seen.data.undo == "sync":
+            return await self._undo_sync(seen, delivery, request)
+        return await self._undo_verify(seen, delivery)
+
+    async def _undo_sync(self, seen: Deployment, delivery: Delivery, request: SyncRequest) -> Outcome:
+        known = await self._db.read(lambda tx: releases.by_name(tx, seen.service, request.digest))
+        if known is not None and not request.artifact:
+            request = self._undo_request(seen, known.location)
+        progress = await delivery.look(request)
+        if progress is None or progress.state is SyncState.PENDING:
+            progress = await delivery.sync(request)
+        if progress.state is SyncState.SUSPENDED:  # Nobody waits at gray on the way back.
+            await delivery.continue_gray(request, full=True)
+        if progress.state is SyncState.SUCCEEDED:
+            return Stay(self._clock(), _update(seen, undo="verify", deadline_at=self._deadline(seen)))
+        if progress.state is SyncState.FAILED or self._interrupted_too_often(seen, progress):
+            raise ProviderRejected(progress.message or "the earlier version could not be deployed.")
+        if progress.state is SyncState.INTERRUPTED:
+            return Stay(self._clock(), _update(seen, sync_attempt=seen.data.sync_attempt + 1))
+        return Stay(self._clock() + self._poll, seen.data)
+
+    async def _undo_verify(self, seen: Deployment, delivery: Delivery) -> Outcome:
+        service, target = plan.thaw(seen.data.plan)
+        running = await delivery.running(service, target)
+        wanted = seen.data.before.digest if seen.data.before else ""
+        now = self._clock()
+        if _is_wanted(running, wanted):
+            url = running.url if running is not None else ""
+            actor = seen.data.cancelled_by or "slipway"
+            return Go(State.ROLLED_BACK, _update(seen, url=url), actor=actor)
+        if now >= (seen.data.deadline_at or now):
+            raise ProviderRejected(_what_runs(running, wanted))
+        return Stay(now + target.verify.interval, seen.data)
+
+    # -- what the steps are made of ----------------------------------------------------------------------------------
+
+    async def _verdict(self, seen: Deployment) -> Verdict:
+        at = self._clock()
+        standing = await self._db.read(lambda tx: standing_facts(tx, at))
+        request = PolicyRequest(
+            person=seen.requested_by,
+            permission=permission_for(seen.kind),
+            service=seen.service,
+            environment=seen.environment,
+            kind=seen.kind,
+            subject=seen.data.emergency.subject if seen.data.emergency else seen.subject,
+            author=seen.data.author,
+        )
+        return decide(self._catalog(), request, facts_of(seen, standing), at)
+
+    def _deadline(self, seen: Deployment) -> datetime:
+        _, target = plan.thaw(seen.data.plan)
+        return self._clock() + target.verify.timeout + max(target.verify.settle, target.gray.settle)
+
+    def _pipeline(self, seen: Deployment) -> Pipeline:
+        _, target = plan.thaw(seen.data.plan)
+        return _named(self._providers.pipelines, target.pipeline.provider, "pipeline")
+
+    def _delivery(self, seen: Deployment) -> Delivery:
+        _, target = plan.thaw(seen.data.plan)
+        return _named(self._providers.deliveries, target.delivery.provider, "delivery")
+
+    def _run_request(self, seen: Deployment) -> RunRequest:
+        service, target = plan.thaw(seen.data.plan)
+        return RunRequest(
+            intent=f"{seen.intent}-r{seen.data.run_attempt}",
+            service=service,
+            target=target,
+            repo=resolve_repo(self._directory, service.repo),
+            commit=seen.commit,
+            branch=seen.branch,
+            version=seen.release_version,
+        )
+
+    def _sync_request(self, seen: Deployment) -> SyncRequest:
+        service, target = plan.thaw(seen.data.plan)
+        self._remember(f"{seen.intent}-s{seen.data.sync_attempt}", seen.id)
+        return SyncRequest(
+            intent=f"{seen.intent}-s{seen.data.sync_attempt}",
+            service=service,
+            target=target,
+            revision=seen.data.revision,
+            version=seen.release_version,
+            digest=seen.digest,
+            artifact=seen.data.artifact,
+        )
+
+    def _remember(self, intent: str, deployment_id: int) -> None:
+        self._ids.pop(intent, None)
+        self._ids[intent] = deployment_id
+        if len(self._ids) > 5000:
+            del self._ids[next(iter(self._ids))]
+
+    def _undo_request(self, seen: Deployment, artifact: str = "") -> SyncRequest:
+        service, target = plan.thaw(seen.data.plan)
+        before = seen.data.before or Before()
+        return SyncRequest(
+            intent=f"{seen.intent}-u{seen.data.sync_attempt}",
+            service=service,
+            target=target,
+            revision=seen.data.undo_revision,
+            version=before.version,
+            digest=before.digest,
+            artifact=artifact,
+        )
+
+    def _change(self, seen: Deployment) -> Change:
+        service, target = plan.thaw(seen.data.plan)
+        verb = "Roll back" if seen.kind is Kind.ROLLBACK else "Deploy"
+        return Change(
+            intent=seen.intent,
+            service=seen.service,
+            environment=seen.environment,
+            gitops=target.gitops,
+            repo=resolve_repo(self._directory, target.gitops.repo),
+            version=seen.release_version,
+            digest=seen.digest,
+            commit=seen.commit,
+            subject=f"{verb} {seen.service} {seen.release_version} to {seen.environment}",
+            trailers=self._trailers(seen, service),
+            expected_digest=seen.data.before.digest if seen.data.before else None,
+        )
+
+    def _undo_change(self, seen: Deployment) -> Change:
+        _, target = plan.thaw(seen.data.plan)
+        before = seen.data.before or Before()
+        return Change(
+            intent=f"{seen.intent}-undo",
+            service=seen.service,
+            environment=seen.environment,
+            gitops=target.gitops,
+            repo=resolve_repo(self._directory, target.gitops.repo),
+            version=before.version,
+            digest=before.digest,
+            commit=before.commit,
+            subject=f"Undo {seen.service} {seen.release_version} in {seen.environment}: back to {before.version}",
+            trailers=(("Slipway-Deployment", seen.ref), ("Slipway-Undoes", seen.intent)),
+            expected_digest=seen.digest,
+        )
+
+    def _trailers(self, seen: Deployment, service: Service) -> tuple[tuple[str, str], ...]:
+        approvers = seen.data.emergency.approvers if seen.data.emergency else ()
+        trailers = [
+            ("Slipway-Deployment", seen.ref),
+            ("Requested-by", self._name(seen.requested_by)),
+            *(("Approved-by", self._name(person)) for person in approvers),
+            ("Release", f"{service.name} {seen.release_version}"),
+            ("Source-commit", seen.commit),
+        ]
+        if seen.data.run_id:
+            trailers.append(("Pipeline-run", seen.data.run_id))
+        return tuple(trailers)
+
+    def _name_of(self, person: str) -> str:
+        known = self._catalog().people.get(person)
+        return known.name if known is not None else person
+
+    def _name(self, person: str) -> str:
+        known = self._catalog().people.get(person)
+        return f"{known.name} <{known.email}>" if known is not None and known.email else person
+
+
+def _in_front(tx: Tx, seen: Deployment) -> Deployment | None:
+    return rows.holder(tx, seen.service, seen.environment) or rows.queued_before(tx, seen)
+
+
+def _update(seen: Deployment, **values: object) -> Data:
+    return seen.data.model_copy(update=values)
+
+
+def _noted(seen: Deployment, run: PipelineRun) -> Data:
+    stages = tuple(StageNote(name=stage.name, state=stage.state.value) for stage in run.stages)
+    return _update(
+        seen,
+        stages=stages,
+        percent=run.percent,
+        run_id=run.id,
+        run_url=run.url,
+        waiting_for="",
+        waiting_since_at=None,
+    )
+
+
+def _before(old: Written) -> Before:
+    return Before(version=old.version, digest=old.digest, revision=old.revision)
+
+
+def _is_wanted(running: Running | None, digest: str) -> bool:
+    return running is not None and running.healthy and running.digest == digest
+
+
+def _what_runs(running: Running | None, digest: str) -> str:
+    if running is None:
+        return "Nothing is running."
+    if running.digest != digest:
+        return f"Version {running.version or 'unknown'} is running, not the one that was deployed."
+    return running.message or "It runs but is not healthy."
+
+
+def _stopped_by_policy(seen: Deployment, verdict: Verdict) -> Data:
+    text = " ".join(reason.text for reason in verdict.blocking) or "The rules no longer allow it."
+    return _update(seen, failure=Failure(step="policy", message=text))
+
+
+def _named(providers: Mapping[str, P], name: str, what: str) -> P:
+    try:
+        return providers[name]
+    except KeyError:
+        raise ProviderRejected(
+            f"The {what} provider '{name}' is not set up here.", hint="Set it up or name another in the catalog."
+        ) from None

@@ -1,0 +1,109 @@
+"""What report files say: JUnit XML, and coverage as JaCoCo, Cobertura or LCOV. Pure: bytes in, numbers out.
+
+A file that cannot be understood is an error and never a pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from xml.etree import ElementTree
+
+LIMIT = 50_000_000
+"""Bytes of one report."""
+
+
+class ReportUnreadable(ValueError):
+    """It is not the report it should be; the message says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Totals of a JUnit report. failed: names, in their order; errors count as failures."""
+
+    total: int = 0
+    skipped: int = 0
+    failed: tuple[str, ...] = field(default=())
+
+
+def read_junit(data: bytes) -> Counted:
+    """Count the test cases themselves: the totals in the attributes are often wrong or missing.
+
+    Raises ReportUnreadable.
+    """
+    root = _parse(data, ("testsuites", "testsuite"))
+    total, skipped, failed = 0, 0, []
+    for case in root.iter("testcase"):
+        total += 1
+        if case.find("skipped") is not None:
+            skipped += 1
+        elif case.find("failure") is not None or case.find("error") is not None:
+            failed.append(".".join(part for part in (case.get("classname"), case.get("name")) if part))
+    # A suite that broke before its first test has an error and no case.
+    failed += [f"{suite.get('name', 'a suite')} itself" for suite in root.iter("testsuite") if _broke(suite)]
+    return Counted(total, skipped, tuple(failed))
+
+
+def _broke(suite: ElementTree.Element) -> bool:
+    return suite.find("error") is not None or suite.find("failure") is not None
+
+
+def read_coverage(data: bytes) -> float:
+    """Covered lines in percent, of whichever format it is.
+
+    Raises ReportUnreadable: no known format, or no lines at all (nothing measured is not 100 %).
+    """
+    start = data.lstrip()[:1]
+    covered, total = _xml_lines(data) if start == b"<" else _lcov_lines(data)
+    if total <= 0:
+        raise ReportUnreadable("it counts no lines")
+    return 100 * covered / total
+
+
+def _xml_lines(data: bytes) -> tuple[float, float]:
+    root = _parse(data, ("report", "coverage"))
+    if root.tag == "report":
+        # JaCoCo: the counters of the whole report are children of its root.
+        counter = next((one for one in root.findall("counter") if one.get("type") == "LINE"), None)
+        if counter is None:
+            return 0, 0
+        covered = _number(counter.get("covered"))
+        return covered, covered + _number(counter.get("missed"))
+    if root.get("lines-valid") is not None:
+        return _number(root.get("lines-covered")), _number(root.get("lines-valid"))
+    hits = [_number(line.get("hits")) for line in root.iter("line")]
+    return sum(1 for hit in hits if hit > 0), len(hits)
+
+
+def _lcov_lines(data: bytes) -> tuple[float, float]:
+    covered = total = 0.0
+    for line in data.decode("utf-8", "replace").splitlines():
+        if line.startswith("LH:"):
+            covered += _number(line[3:])
+        elif line.startswith("LF:"):
+            total += _number(line[3:])
+    return covered, total
+
+
+def _parse(data: bytes, roots: tuple[str, ...]) -> ElementTree.Element:
+    if len(data) > LIMIT:
+        raise ReportUnreadable(f"it is larger than {LIMIT // 1_000_000} MB")
+    # The parser loads nothing from elsewhere; entities of its own are the only way left to do harm.
+    if b"<!ENTITY" in data or b"<\x00!\x00E\x00N" in data:
+        raise ReportUnreadable("it defines entities, which no report needs")
+    try:
+        root = ElementTree.fromstring(data)  # noqa: S314
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise ReportUnreadable("it is not valid XML") from error
+    if root.tag not in roots:
+        raise ReportUnreadable(f"it begins with <{root.tag[:40]}> and not with {' or '.join(roots)}")
+    return root
+
+
+def _number(text: str | None) -> float:
+    try:
+        number = float(text or 0)
+    except ValueError as error:
+        raise ReportUnreadable(f"'{(text or '')[:20]}' is no number") from error
+    if not 0 <= number < 1e12:
+        raise ReportUnreadable(f"'{(text or '')[:20]}' is no count")
+    return number

@@ -1,0 +1,128 @@
+"""Makes the pipelines elsewhere that are set up; nothing of the others is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bot.clock import Clock
+from bot.errors import SlipwayError
+from bot.pipelines.memory import RunMemory
+from bot.pipelines.settings import CiSettings
+
+if TYPE_CHECKING:
+    from bot.pipelines.github_auth import AppAuth
+    from bot.pipelines.remote import RemotePipeline
+
+
+@dataclass(frozen=True, slots=True)
+class OutsidePipelines:
+    """What was made. close: ends their connections."""
+
+    pipelines: dict[str, RemotePipeline]
+    closing: tuple[Callable[[], Awaitable[None]], ...]
+
+
+def outside_pipelines(settings: CiSettings, memory: RunMemory, clock: Clock) -> OutsidePipelines:
+    """One pipeline per system with an address.
+
+    Raises:
+        SlipwayError: an address without credentials, or credentials that cannot be read.
+    """
+    makers = {"jenkins": _jenkins, "gitlab": _gitlab, "github": _github, "tekton": _tekton, "yunxiao": _yunxiao}
+    made = {name: maker(settings, memory, clock) for name, maker in makers.items() if getattr(settings, f"{name}_url")}
+    return OutsidePipelines(
+        {name: pipeline for name, (pipeline, _) in made.items()}, tuple(close for _, close in made.values())
+    )
+
+
+Made = tuple["RemotePipeline", Callable[[], Awaitable[None]]]
+
+
+def _jenkins(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
+    from bot.pipelines.http import make_client
+    from bot.pipelines.jenkins import Jenkins
+    from bot.pipelines.remote import RemotePipeline
+
+    token, password = settings.ci_secret("jenkins_token"), settings.ci_secret("jenkins_password")
+    if not settings.jenkins_user or not (token or password):
+        raise _missing("SLIPWAY_JENKINS_URL", "SLIPWAY_JENKINS_USER and SLIPWAY_JENKINS_TOKEN")
+    client = make_client(f"{settings.jenkins_url.rstrip('/')}/", auth=(settings.jenkins_user, token or password))
+    return RemotePipeline(Jenkins(client, clock, password=not token), memory, clock), client.aclose
+
+
+def _gitlab(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
+    from bot.pipelines.gitlab import GitLab
+    from bot.pipelines.http import make_client
+    from bot.pipelines.remote import RemotePipeline
+
+    token = settings.ci_secret("gitlab_token")
+    if not token:
+        raise _missing("SLIPWAY_GITLAB_URL", "SLIPWAY_GITLAB_TOKEN")
+    client = make_client(f"{settings.gitlab_url.rstrip('/')}/api/v4/", {"PRIVATE-TOKEN": token})
+    return RemotePipeline(GitLab(client, clock), memory, clock), client.aclose
+
+
+def _github(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
+    from bot.pipelines.github import GitHub
+    from bot.pipelines.http import make_client
+    from bot.pipelines.remote import RemotePipeline
+
+    address = settings.github_url.rstrip("/")
+    if token := settings.ci_secret("github_token"):
+        client = make_client(f"{address}/", {"Authorization": f"Bearer {token}"})
+    else:
+        client = make_client(f"{address}/", auth=_github_app(settings, address, clock))
+    return RemotePipeline(GitHub(client, clock), memory, clock), client.aclose
+
+
+def _github_app(settings: CiSettings, address: str, clock: Clock) -> AppAuth:
+    from bot.pipelines.github_auth import AppAuth, read_key
+
+    path = settings.github_app_key_file
+    if not settings.github_app_id or not settings.github_installation or path is None:
+        app = "SLIPWAY_GITHUB_APP_ID, SLIPWAY_GITHUB_INSTALLATION and SLIPWAY_GITHUB_APP_KEY_FILE"
+        raise _missing("SLIPWAY_GITHUB_URL", f"SLIPWAY_GITHUB_TOKEN (or, for an App, {app})")
+    key = read_key(path, "SLIPWAY_GITHUB_APP_KEY_FILE")
+    return AppAuth(address, settings.github_app_id, settings.github_installation, key, clock)
+
+
+def _tekton(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
+    import ssl
+
+    from bot.pipelines.http import FileToken, make_client
+    from bot.pipelines.remote import RemotePipeline
+    from bot.pipelines.tekton import Tekton
+
+    token, path = settings.ci_secret("tekton_token"), settings.tekton_ca_file
+    if not token:
+        raise _missing("SLIPWAY_TEKTON_URL", "SLIPWAY_TEKTON_TOKEN or SLIPWAY_TEKTON_TOKEN_FILE")
+    try:
+        trust = ssl.create_default_context(cafile=str(path)) if path is not None else True
+    except (OSError, ssl.SSLError):
+        raise SlipwayError("SLIPWAY_TEKTON_CA_FILE holds no certificate.", hint="Name the cluster's CA file.") from None
+    address = f"{settings.tekton_url.rstrip('/')}/"
+    if settings.tekton_token is None and settings.tekton_token_file is not None:
+        client = make_client(address, auth=FileToken(settings.tekton_token_file), verify=trust)
+    else:
+        client = make_client(address, {"Authorization": f"Bearer {token}"}, verify=trust)
+    return RemotePipeline(Tekton(client, clock), memory, clock), client.aclose
+
+
+def _yunxiao(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
+    from bot.pipelines.http import make_client
+    from bot.pipelines.remote import RemotePipeline
+    from bot.pipelines.yunxiao import Yunxiao
+
+    token = settings.ci_secret("yunxiao_token")
+    if not token:
+        raise _missing("SLIPWAY_YUNXIAO_URL", "SLIPWAY_YUNXIAO_TOKEN")
+    # A dedicated edition has no organizations in its paths.
+    place = f"/organizations/{settings.yunxiao_organization}" if settings.yunxiao_organization else ""
+    client = make_client(f"{settings.yunxiao_url.rstrip('/')}/oapi/v1/flow{place}/", {"x-yunxiao-token": token})
+    return RemotePipeline(Yunxiao(client, clock), memory, clock), client.aclose
+
+
+def _missing(given: str, wanted: str) -> SlipwayError:
+    return SlipwayError(f"{given} is set but {wanted} is missing.", hint="Set it, or remove the address.")

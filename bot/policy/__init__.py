@@ -1,0 +1,1 @@
+"""Who may do what, and when: pure functions, facts in, verdict out."""

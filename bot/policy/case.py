@@ -1,0 +1,164 @@
+"""One request with every rule that is about it: found once, then judged at as many instants as needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Service, Window
+from bot.policy import reasons as say
+from bot.policy.approvals import OpenSeat, can_be_satisfied, seats_of, tally
+from bot.policy.model import Ballot, Facts, LockFact, Pass, PolicyRequest, ReasonCode
+from bot.policy.permissions import has_permission
+from bot.policy.scopes import matches
+from bot.policy.windows import is_open
+
+FREE_OF_WINDOWS = frozenset({Kind.ROLLBACK})
+"""Kinds that need no open window: going back to what ran must never wait."""
+
+APPROVED_BEFORE = frozenset({Kind.ROLLBACK})
+"""Kinds that need no approval: what they bring back was approved when it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request and the rules about it, by scope alone; what holds at an instant is `decide.py`'s.
+
+    windows: empty: nothing limits it. passes: for this very release and with enough approvers who still may.
+    emergency: the first rule about it; lane_open: enough others could approve under it.
+    """
+
+    catalog: Catalog
+    request: PolicyRequest
+    facts: Facts
+    service: Service
+    permission: say.Finding
+    freezes: tuple[Freeze, ...]
+    windows: tuple[Window, ...]
+    locks: tuple[LockFact, ...]
+    rules: tuple[ApprovalRule, ...]
+    emergency: EmergencyRule | None
+    lane_open: bool
+    passes: tuple[Pass, ...]
+    preview: bool
+    _seats: dict[datetime, list[OpenSeat]] = field(default_factory=dict)
+
+    @property
+    def free_of_windows(self) -> bool:
+        """Whether a closed window does not matter."""
+        return self.request.kind in FREE_OF_WINDOWS
+
+    def approval_rules(self, at: datetime) -> tuple[ApprovalRule, ...]:
+        """The approval rules that hold at an instant."""
+        return tuple(rule for rule in self.rules if rule.when is None or is_open(rule.when, at))
+
+    def seats(self, at: datetime) -> list[OpenSeat]:
+        """Every seat of every rule that holds at an instant: one person fills one of them all."""
+        if at not in self._seats:
+            who = {"requester": self.request.person, "author": self.request.author}
+            rules = self.approval_rules(at)
+            self._seats[at] = [seat for rule in rules for seat in seats_of(self.catalog, rule, self.service, at, **who)]
+        return self._seats[at]
+
+    def fixed_edges(self, after: datetime, until: datetime) -> list[datetime]:
+        """Instants at which something dated begins or ends, in order."""
+        dated = [edge for freeze in self.freezes for edge in (freeze.start_at, freeze.end_at) if edge is not None]
+        dated += [edge for given in self.passes for edge in (given.from_at, given.until_at)]
+        dated += [lock.expires_at for lock in self.locks if lock.expires_at is not None]
+        if self.rules:
+            dated += [one.until_at for one in self.facts.ballots if one.until_at is not None]
+            dated += [edge for one in self.catalog.delegations for edge in (one.from_at, one.until_at)]
+            groups = {name for rule in self.rules for seat in rule.seats for name in seat.groups}
+            shifts = [
+                shift for name in groups if name in self.catalog.groups for shift in self.catalog.groups[name].shifts
+            ]
+            dated += [edge for shift in shifts for edge in (shift.from_at, shift.until_at)]
+        return sorted({edge for edge in dated if after < edge <= until})
+
+    def recurring(self, at: datetime) -> list[tuple[tuple[Window, ...], bool]]:
+        """Groups of windows whose 'one is open' matters from an instant on, and what an unknown day counts as.
+
+        While a dated freeze holds, nothing that recurs can change the outcome.
+        """
+        stops = [one for one in self.freezes if not self._passes_freeze(one) and _in_force(one, at)]
+        if any(one.recurs is None for one in stops):
+            return []
+        groups: list[tuple[tuple[Window, ...], bool]] = []
+        if self.windows and not self.free_of_windows:
+            groups.append((self.windows, False))
+        groups += [((one.recurs,), True) for one in stops if one.recurs is not None]
+        groups += [((rule.when,), False) for rule in self.rules if rule.when is not None]
+        return groups
+
+    def _passes_freeze(self, freeze: Freeze) -> bool:
+        exempt = self.request.kind.value in freeze.exempt_kinds
+        return exempt or (freeze.release_week and self.preview)
+
+
+def case_of(catalog: Catalog, request: PolicyRequest, facts: Facts) -> Case | say.Finding:
+    """The case, or why there is none: an unknown service or environment."""
+    service = catalog.services.get(request.service)
+    place = catalog.environments.get(request.environment)
+    if service is None:
+        return say.no(ReasonCode.UNKNOWN_SERVICE, lambda: (f"There is no service {request.service}.", "", ""))
+    if place is None:
+        return say.no(
+            ReasonCode.UNKNOWN_ENVIRONMENT, lambda: (f"There is no environment {request.environment}.", "", "")
+        )
+    kind, name = request.kind, place.name
+    emergency = next((rule for rule in catalog.emergency if matches(rule.scope, service, name, kind)), None)
+    freezes = (*catalog.freezes, *facts.freezes)
+    return Case(
+        catalog=catalog,
+        request=request,
+        facts=facts,
+        service=service,
+        permission=_permission(catalog, request, service),
+        freezes=tuple(one for one in freezes if matches(one.scope, service, name, kind)),
+        windows=tuple(one for one in catalog.windows if matches(one.scope, service, name, kind)),
+        locks=tuple(one for one in facts.locks if not one.readable or matches(one.what, service, name, kind)),
+        rules=_approval_rules(catalog, request, service),
+        emergency=emergency,
+        lane_open=emergency is not None and can_be_satisfied(catalog, emergency, service, request.person),
+        passes=_good_passes(catalog, request, service, emergency, facts),
+        preview=place.preview,
+    )
+
+
+def _permission(catalog: Catalog, request: PolicyRequest, service: Service) -> say.Finding:
+    person = catalog.people.get(request.person)
+    if person is None or not person.active:
+        return say.no(ReasonCode.UNKNOWN_CALLER, say.unknown_caller)
+    if has_permission(catalog, person.id, request.permission, service.name, request.environment):
+        return say.yes(ReasonCode.PERMITTED, say.permitted, person.name, service)
+    return say.no(ReasonCode.NOT_PERMITTED, say.not_permitted, catalog, request, service)
+
+
+def _approval_rules(catalog: Catalog, request: PolicyRequest, service: Service) -> tuple[ApprovalRule, ...]:
+    if request.kind in APPROVED_BEFORE:
+        return ()
+    return tuple(
+        rule
+        for rule in catalog.approvals
+        if matches(rule.scope, service, request.environment, request.kind)
+        and (not rule.larger_than or request.size is None or request.size > rule.larger_than)
+    )
+
+
+def _good_passes(
+    catalog: Catalog, request: PolicyRequest, service: Service, rule: EmergencyRule | None, facts: Facts
+) -> tuple[Pass, ...]:
+    """A pass counts only for this very release, and while enough of its approvers still may approve."""
+    if rule is None or not request.subject:
+        return ()
+    wanted = (request.service, request.environment, request.subject)
+    return tuple(
+        given
+        for given in facts.passes
+        if (given.service, given.environment, given.subject) == wanted
+        and tally(catalog, rule, service, request.person, [Ballot(one, True) for one in given.approvers]).approved
+    )
+
+
+def _in_force(freeze: Freeze, at: datetime) -> bool:
+    return freeze.start_at <= at and (freeze.end_at is None or at < freeze.end_at)

@@ -1,0 +1,38 @@
+"""What the catalog may name: providers, and the models of their options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import BaseModel
+
+from bot.catalog.references import Known
+
+
+def known_here() -> Known:
+    """With the options of what every process has; the SDKs of other systems are not loaded for it."""
+    from bot.delivery.shell import ShellDeliveryOptions
+    from bot.pipelines.shell import ShellPipelineOptions
+
+    options: dict[tuple[str, str], type[BaseModel]] = {
+        ("pipeline", "shell"): ShellPipelineOptions,
+        ("delivery", "shell"): ShellDeliveryOptions,
+    }
+    return Known(options=options)
+
+
+def known_everywhere() -> Known:
+    """With the options of every system whose model loads without its SDK, for `slipway check`."""
+    from bot.delivery.argocd import ArgoOptions
+    from bot.pipelines.github import GitHubOptions
+    from bot.pipelines.gitlab import GitLabOptions
+    from bot.pipelines.jenkins import JenkinsOptions
+
+    known = known_here()
+    more: dict[tuple[str, str], type[BaseModel]] = {
+        ("delivery", "argocd"): ArgoOptions,
+        ("pipeline", "github"): GitHubOptions,
+        ("pipeline", "gitlab"): GitLabOptions,
+        ("pipeline", "jenkins"): JenkinsOptions,
+    }
+    return replace(known, options={**known.options, **more})

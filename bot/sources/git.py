@@ -1,0 +1,208 @@
+"""Source repositories by `git`: one bare mirror each, fetched once for all who ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bot.errors import BadInput, ProviderRejected
+from bot.git import Git, GitRejected, Mirror, Problem, display_address, is_safe_ref, mirror_name
+
+_FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_FORMAT = "%H%x00%s%x00%an%x00%ae%x00%cI%x00%D"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One commit of a service, as it is released.
+
+    commit: full SHA-1; version: the tag that points at it, else its first 12 digits; branch: the branch that was asked
+    for; committed_at: aware UTC.
+    """
+
+    commit: str
+    version: str
+    branch: str
+    subject: str
+    author: str
+    author_email: str
+    committed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One commit between two releases. committed_at: aware, UTC."""
+
+    commit: str
+    subject: str
+    author: str
+    author_email: str
+    committed_at: datetime
+
+
+class Source:
+    """Answers questions about source repositories. `cache` belongs to this process alone."""
+
+    def __init__(self, cache: Path, git: Git) -> None:
+        """Remember the place; nothing is started."""
+        self._cache = cache.absolute()
+        self._git = git
+        self._mirrors: dict[str, Mirror] = {}
+
+    def mirror(self, repo: str) -> Mirror:
+        """The bare copy of a repository; it may not have been fetched yet."""
+        if repo not in self._mirrors:
+            directory = self._cache / mirror_name(repo)
+            self._mirrors[repo] = Mirror(self._git, repo, directory, f"the repository {display_address(repo)}")
+        return self._mirrors[repo]
+
+    async def resolve(self, repo: str, ref: str | None, branch: str) -> Revision:
+        """The commit that a tag, a branch or a commit (7 digits or more) names; None: the branch's newest.
+
+        Raises:
+            BadInput: no such ref; the nearest names are told.
+            ProviderRejected: the repository is missing or may not be read, or has no such branch.
+            ProviderUnavailable: not reached; safe to retry.
+        """
+        if ref is not None and not is_safe_ref(ref):
+            raise BadInput(
+                f"`{ref[:80]!a}` is not a version, branch or commit.".replace("'", ""),
+                hint="Type a tag, a branch or a commit.",
+            )
+        if not is_safe_ref(branch):
+            raise ProviderRejected(f"`{branch[:80]}` is not a branch name.", hint="Correct `branch` in the catalog.")
+        mirror = self.mirror(repo)
+        if ref is None or not _FULL_COMMIT.fullmatch(ref) or not await self._commit_of(mirror, [ref]):
+            await self._fetch(mirror, repo)
+        commit = await self._find(mirror, repo, ref, branch)
+        return await self._revision(mirror, commit, ref, branch)
+
+    async def commits(self, repo: str, old: str, new: str, limit: int = 20) -> list[Commit]:
+        """What `new` has and `old` has not, newest first, at most `limit`. Both are full commits.
+
+        A commit that is not in the repository (any more) gives an empty list: the answer is for reading only.
+        Raises ProviderUnavailable / ProviderRejected as `resolve`.
+        """
+        if not (_FULL_COMMIT.fullmatch(old) and _FULL_COMMIT.fullmatch(new)):
+            return []
+        mirror = self.mirror(repo)
+        if not (await self._commit_of(mirror, [old]) and await self._commit_of(mirror, [new])):
+            await self._fetch(mirror, repo)
+        finished = await mirror.git(
+            "log", "-z", f"--max-count={limit}", f"--format={_FORMAT}", f"{old}..{new}", "--", check=False
+        )
+        if finished.code != 0:
+            return []
+        fields = finished.out.decode(errors="replace").split("\0")
+        return [_commit(fields[start : start + 5]) for start in range(0, len(fields) - 5, 6)]
+
+    async def read(self, repo: str, commit: str, path: str, limit: int = 262_144) -> bytes | None:
+        """A file of a commit that `resolve` found; None if there is no such file.
+
+        Raises ProviderRejected if the commit is unknown or the file is larger than `limit` bytes, else as `resolve`.
+        """
+        mirror = self.mirror(repo)
+        if not await self._commit_of(mirror, [commit]):
+            await self._fetch(mirror, repo)
+            if not await self._commit_of(mirror, [commit]):
+                raise ProviderRejected(
+                    f"Commit {commit[:12]} is not in {mirror.about}.", hint="Deploy a commit that is."
+                )
+        finished = await mirror.git("cat-file", "--batch", stdin=f"{commit}:{path}\n".encode())
+        header, _, body = finished.out.partition(b"\n")
+        words = header.split()
+        if len(words) != 3 or words[1] != b"blob":
+            return None
+        if int(words[2]) > limit:
+            raise ProviderRejected(f"`{path}` at {commit[:12]} is larger than {limit} bytes.", hint="Make it smaller.")
+        return body[: int(words[2])]
+
+    async def _fetch(self, mirror: Mirror, repo: str) -> None:
+        try:
+            await mirror.fetch()
+        except GitRejected as error:
+            if error.problem is Problem.MISSING_REPOSITORY:
+                raise ProviderRejected(
+                    f"There is no repository at {display_address(repo)}.",
+                    hint="Correct the service's `repo` in the catalog.",
+                ) from error
+            raise
+
+    async def _find(self, mirror: Mirror, repo: str, ref: str | None, branch: str) -> str:
+        if ref is None:
+            commit = await self._commit_of(mirror, [f"refs/heads/{branch}"])
+            if commit is None:
+                raise ProviderRejected(
+                    f"{display_address(repo)} has no branch `{branch}`{await self._nearest(mirror, branch)}.",
+                    hint="Push the branch, or correct the environment's `branch` in the catalog.",
+                )
+            return commit
+        names = [f"refs/tags/{ref}", f"refs/heads/{ref}", *([ref] if _SHORT_COMMIT.fullmatch(ref) else [])]
+        commit = await self._commit_of(mirror, names)
+        if commit is None:
+            raise BadInput(
+                f"{display_address(repo)} has no version, branch or commit `{ref}`{await self._nearest(mirror, ref)}.",
+                hint="Type one that exists.",
+            )
+        return commit
+
+    async def _commit_of(self, mirror: Mirror, names: list[str]) -> str | None:
+        """The first of these names that is a commit; one process for all of them."""
+        if not await asyncio.to_thread((mirror.directory / "HEAD").exists):
+            return None
+        lines = "".join(f"{name}^{{commit}}\n" for name in names)
+        finished = await mirror.git("cat-file", "--batch-check", stdin=lines.encode(), check=False)
+        for line in finished.out.decode().splitlines():
+            words = line.split()
+            if len(words) == 3 and words[1] == "commit":
+                return words[0]
+        return None
+
+    async def _nearest(self, mirror: Mirror, ref: str) -> str:
+        finished = await mirror.git(
+            "for-each-ref", "--sort=-creatordate", "--count=5000", "--format=%(refname)", "refs/tags", "refs/heads"
+        )
+        names = [name.split("/", 2)[2] for name in finished.out.decode(errors="replace").splitlines()]
+        near = difflib.get_close_matches(ref, names, n=4, cutoff=0.5) or names[:4]
+        return f"; nearest are {', '.join(near)}" if near else " (it is empty)"
+
+    async def _revision(self, mirror: Mirror, commit: str, ref: str | None, branch: str) -> Revision:
+        finished = await mirror.git(
+            "log", "-1", "--decorate=full", "--decorate-refs=refs/tags/", f"--format={_FORMAT}", commit, "--"
+        )
+        fields = finished.out.decode(errors="replace").rstrip("\n").split("\0")
+        found = _commit(fields)
+        tags = [name.removeprefix("tag: refs/tags/") for name in fields[5].split(", ") if name.startswith("tag: ")]
+        is_branch = ref is not None and ref not in tags and not commit.startswith(ref)
+        return Revision(
+            commit=found.commit,
+            version=_version(tags, ref, commit),
+            branch=ref if is_branch and ref is not None else branch,
+            subject=found.subject,
+            author=found.author,
+            author_email=found.author_email,
+            committed_at=found.committed_at,
+        )
+
+
+def _version(tags: list[str], ref: str | None, commit: str) -> str:
+    """The tag that was asked for, else the highest that points here, else the short commit."""
+    if ref in tags and ref is not None:
+        return ref
+    return max(tags, key=_natural, default=commit[:12])
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts v1.10 after v1.9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
+
+
+def _commit(fields: list[str]) -> Commit:
+    commit, subject, author, email, committed = fields[:5]
+    at = datetime.fromisoformat(committed).astimezone(UTC)
+    return Commit(commit, subject[:200], author[:100], email[:200], at)

@@ -1,0 +1,288 @@
+"""One database, two kinds: SQLite (embedded, one process) or PostgreSQL (replicas). SQLAlchemy stops in this room.
+
+Work is a plain function `fn(connection) -> value`, run as one transaction in a worker thread: all of it happens or
+nothing. A function may be run a second time when the connection broke before its commit, so it must not act on the
+outside world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from sqlalchemy import DateTime, Dialect, MetaData, create_engine, event, func, make_url, select
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.types import TypeDecorator
+
+from bot.errors import ProviderUnavailable, SlipwayError
+
+T = TypeVar("T")
+Tx = Connection
+"""An open transaction; other rooms pass it on and never look inside."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+POSTGRES_THREADS = 8
+
+LAST = "slipway_last"
+"""Where an open transaction keeps what is done once at its end: function -> what it is given."""
+GROUP = 100
+"""How many small works share one transaction at most."""
+_Work = tuple[Callable[[Connection], Any], "asyncio.Future[Any]"]
+
+SENDER = "slipway_sender"
+"""The execution option that names the sender of signals."""
+SIGNALS = "slipway_signals"
+"""Where an open transaction keeps the signals to be sent with its commit (see `signals.py`)."""
+
+
+class DatabaseUnavailable(ProviderUnavailable):
+    """The database does not answer, or is full; nothing was changed by this call."""
+
+
+class DatabaseInUse(SlipwayError):
+    """Another process has this SQLite file."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: aware UTC in Python, `timestamptz` in PostgreSQL, text without zone (UTC) in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive values: they have no meaning here."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file."""
+    return f"sqlite:///{path}"
+
+
+class Database:
+    """Transactions as functions, run in worker threads.
+
+    SQLite has one writing connection in one thread, so that writers queue here and never meet `database is locked`,
+    and one reading connection beside it. PostgreSQL has a pool.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Take a SQLAlchemy URL; nothing is opened yet."""
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._lock_file: int | None = None
+        self._waiting: list[_Work] = []
+        self._grouping: asyncio.Task[None] | None = None
+        self.sender = uuid4().hex[:16]
+        if self.is_sqlite:
+            self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE")
+            self._reader = _sqlite_engine(url, "BEGIN")
+            self._write_threads = ThreadPoolExecutor(1, "db-write")
+            self._read_threads = ThreadPoolExecutor(1, "db-read")
+        else:
+            self._writer = self._reader = create_engine(
+                url,
+                pool_size=POSTGRES_THREADS,
+                max_overflow=0,
+                pool_recycle=1800,
+                execution_options={SENDER: self.sender},
+                connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=5s"},
+            )
+            self._write_threads = self._read_threads = ThreadPoolExecutor(POSTGRES_THREADS, "db")
+
+    def claim_file(self) -> None:
+        """Make this process the only one on an SQLite file (an advisory lock beside it, held for life).
+
+        Raises:
+            DatabaseInUse: another process has it.
+        """
+        if not self.is_sqlite or not self.url.database or self._lock_file is not None:
+            return
+        Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.url.database + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise DatabaseInUse(
+                f"Another Slipway already runs on {self.url.database}.",
+                hint="Stop it first, or choose another directory; several replicas need PostgreSQL.",
+            ) from error
+        self._lock_file = handle
+
+    async def run(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` in one writing transaction.
+
+        Raises:
+            DatabaseUnavailable: not reached, cut off or full; nothing was changed, unless cut off in the commit itself.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._write_threads, self.run_sync, fn)
+
+    async def together(self, fn: Callable[[Tx], T]) -> T:
+        """As `run`, in one transaction with whatever else waits for it now: one commit for a burst of small works.
+
+        If one of them fails, each is run by itself, so that none suffers for another.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((fn, future))
+        if self._grouping is None or self._grouping.done():
+            self._grouping = asyncio.create_task(self._work_off())
+        value: T = await future
+        return value
+
+    async def _work_off(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+
+            def work(tx: Tx, group: list[_Work] = group) -> list[Any]:
+                return [fn(tx) for fn, _ in group]
+
+            try:
+                values = await self.run(work)
+            except Exception as error:
+                await self._one_by_one(group, error)
+            else:
+                for (_, future), value in zip(group, values, strict=True):
+                    if not future.done():
+                        future.set_result(value)
+
+    async def _one_by_one(self, group: list[_Work], error: Exception) -> None:
+        for fn, future in group:
+            if future.done():
+                continue
+            try:
+                if len(group) == 1:
+                    raise error
+                future.set_result(await self.run(fn))
+            except Exception as own:
+                future.set_exception(own)
+
+    async def read(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` in one reading transaction. Raises DatabaseUnavailable."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._read_threads, _transact, self._reader, fn, self.is_sqlite
+        )
+
+    def run_sync(self, fn: Callable[[Tx], T]) -> T:
+        """As `run`, in the calling thread."""
+        return _transact(self._writer, fn, False)
+
+    @property
+    def engine(self) -> Engine:
+        """The writing engine, for migrations."""
+        return self._writer
+
+    def close(self) -> None:
+        """Finish what runs and close every connection."""
+        self._write_threads.shutdown(wait=True)
+        self._read_threads.shutdown(wait=True)
+        self._writer.dispose()
+        self._reader.dispose()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+
+def _transact(engine: Engine, fn: Callable[[Tx], T], read_only: bool) -> T:
+    try:
+        try:
+            return _once(engine, fn, read_only)
+        except DBAPIError as error:
+            if not error.connection_invalidated or getattr(error, "in_commit", False):
+                raise
+            return _once(engine, fn, read_only)
+    except OperationalError as error:
+        raise DatabaseUnavailable(_sentence(error), hint="Nothing was changed; try again in a moment.") from error
+
+
+def _once(engine: Engine, fn: Callable[[Tx], T], read_only: bool) -> T:
+    with engine.connect() as connection:
+        connection.info.pop(SIGNALS, None)
+        try:
+            connection.info.pop(LAST, None)
+            value = fn(connection)
+            _do_last(connection)
+            _send_signals(connection)
+        except BaseException:
+            connection.rollback()
+            raise
+        if read_only:
+            connection.rollback()
+            return value
+        try:
+            connection.commit()
+        except DBAPIError as error:
+            # The server may have committed before the answer was lost, so this must not be run again blindly.
+            error.in_commit = True  # type: ignore[attr-defined]
+            raise
+        return value
+
+
+def _do_last(connection: Connection) -> None:
+    """What asked to be done once at the end, however many works the transaction holds."""
+    for work, items in connection.info.pop(LAST, {}).items():
+        work(connection, items)
+
+
+def _send_signals(connection: Connection) -> None:
+    """All in one question, as the last thing before the commit; PostgreSQL delivers them if it commits."""
+    if signals := connection.info.pop(SIGNALS, None):
+        connection.execute(select(*(func.pg_notify(channel, payload) for channel, payload in signals)))
+
+
+def _sentence(error: OperationalError) -> str:
+    text = str(error.orig)
+    if "disk is full" in text or "No space left" in text:
+        return "The disk of the database is full."
+    if "readonly database" in text or "read-only" in text:
+        return "The database is read-only."
+    return "The database does not answer."
+
+
+def _sqlite_engine(url: str, begin: str) -> Engine:
+    # One connection for the life of the engine, used by one thread at a time.
+    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        assert isinstance(connection, sqlite3.Connection)
+        connection.isolation_level = None  # we say BEGIN ourselves; the driver's own is deferred and late
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

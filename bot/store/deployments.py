@@ -1,0 +1,527 @@
+"""The rows of deployments: created once, moved only under guard, claimed under a lease.
+
+Leases are measured by the database's clock (on SQLite there is one process and its clock); wake times by the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, and_, case, func, insert, literal, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from bot.catalog.model import Kind
+from bot.deployments.model import (
+    FINAL,
+    HOLDS_TARGET,
+    Data,
+    Deployment,
+    NewDeployment,
+    Origin,
+    State,
+)
+from bot.errors import Conflict
+from bot.store import leases
+from bot.store.audit import AuditEntry
+from bot.store.database import Tx
+from bot.store.signals import Topic, announce
+from bot.store.tables import deployments, outbox, transitions, votes
+
+KINDS = tuple(kind.value for kind in Kind)
+FINAL_NAMES = tuple(sorted(state.value for state in FINAL))
+
+
+class Overtaken(Conflict):
+    """The row moved since it was read: somebody was first."""
+
+
+class TargetBusy(Conflict):
+    """Another deployment holds the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of state."""
+
+    from_state: str
+    to_state: str
+    actor: str
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's yes or no. decision: "approve" or "reject"; subject: what it is bound to."""
+
+    person: str
+    subject: str
+    decision: str
+    reason: str
+    at: datetime
+
+
+def create(tx: Tx, new: NewDeployment, at: datetime) -> tuple[Deployment, bool]:
+    """Insert, or find the one this idempotency key made before. Returns it and whether it is new."""
+    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
+    statement = (
+        dialect.insert(deployments)
+        .values(
+            intent=f"slw-{uuid4().hex}",
+            idempotency_key=new.idempotency_key,
+            service=new.service,
+            environment=new.environment,
+            kind=new.kind.value,
+            state=new.state.value,
+            version=0,
+            requested_by=new.requested_by,
+            origin=asdict(new.origin),
+            reason=new.reason,
+            release_version=new.release_version,
+            commit=new.commit,
+            branch=new.branch,
+            digest=new.digest,
+            data=new.data.model_dump(mode="json"),
+            created_at=at,
+            changed_at=at,
+            ended_at=at if new.state.is_final else None,
+            wake_at=_first_wake(new, at),
+        )
+        .on_conflict_do_nothing(index_elements=[deployments.c.idempotency_key])
+        .returning(deployments.c.id)
+    )
+    created = tx.execute(statement).scalar_one_or_none()
+    if created is None:
+        return by_key(tx, new.idempotency_key), False
+    _log(tx, created, 0, "", new.state, new.requested_by, "", at)
+    announce(tx, Topic.DEPLOYMENT, created)
+    found = get(tx, created)
+    assert found is not None
+    return found, True
+
+
+def _first_wake(new: NewDeployment, at: datetime) -> datetime | None:
+    if new.state is State.AWAITING_APPROVAL and new.data.emergency is not None:
+        return new.data.emergency.expires_at
+    return at if new.state is State.QUEUED else None
+
+
+def get(tx: Tx, deployment_id: int) -> Deployment | None:
+    """One deployment, or None."""
+    row = tx.execute(select(deployments).where(deployments.c.id == deployment_id)).one_or_none()
+    return _deployment(row) if row is not None else None
+
+
+def by_key(tx: Tx, idempotency_key: str) -> Deployment:
+    """The deployment of an idempotency key. Raises NoResultFound."""
+    return _deployment(tx.execute(select(deployments).where(deployments.c.idempotency_key == idempotency_key)).one())
+
+
+def find_by_key(tx: Tx, idempotency_key: str) -> Deployment | None:
+    """The deployment of an idempotency key, or None."""
+    row = tx.execute(select(deployments).where(deployments.c.idempotency_key == idempotency_key)).one_or_none()
+    return _deployment(row) if row is not None else None
+
+
+def lock(tx: Tx, deployment_id: int) -> Deployment | None:
+    """As `get`, and nobody else may change it before this transaction ends."""
+    row = tx.execute(select(deployments).where(deployments.c.id == deployment_id).with_for_update()).one_or_none()
+    return _deployment(row) if row is not None else None
+
+
+def move(
+    tx: Tx,
+    seen: Deployment,
+    to: State,
+    *,
+    at: datetime,
+    actor: str,
+    note: str = "",
+    data: Data | None = None,
+    digest: str | None = None,
+    wake_at: datetime | None = None,
+    owner: str = "",
+) -> Deployment:
+    """Change the state, guarded by the state and version last seen. The only way to change one.
+
+    The lease is left as it is: whoever holds it lets go itself, so that two handlers never run at once.
+    owner: who must still hold the lease; empty for people, who need none.
+
+    Raises:
+        Overtaken: it moved since, or the lease is another's. Nothing was changed.
+        TargetBusy: another deployment holds the target. Nothing was changed.
+    """
+    values: dict[str, Any] = {
+        "state": to.value,
+        "version": seen.version + 1,
+        "slot": seen.target if to in HOLDS_TARGET else None,
+        "wake_at": None if to.is_final else (wake_at or at),
+        "changed_at": at,
+        "ended_at": at if to.is_final else None,
+        "attempts": 0,
+        "data": (data or seen.data).model_dump(mode="json"),
+    }
+    if digest is not None:
+        values["digest"] = digest
+    guard = _unchanged(seen, owner)
+    try:
+        changed = tx.execute(update(deployments).where(guard).values(values)).rowcount
+    except IntegrityError as error:
+        raise TargetBusy(f"Another deployment of {seen.target} is running.") from error
+    if changed != 1:
+        raise Overtaken(f"{seen.ref} was changed by somebody else a moment ago.")
+    _log(tx, seen.id, seen.version + 1, seen.state.value, to, actor, note, at)
+    if not owner:  # whoever holds the lease may be another replica
+        announce(tx, Topic.DEPLOYMENT, seen.id)
+    touch_cards(tx, seen.id, at)
+    if to.is_final:
+        wake_queue(tx, seen.service, seen.environment, at)
+    found = get(tx, seen.id)
+    assert found is not None
+    return found
+
+
+def _unchanged(seen: Deployment, owner: str) -> ColumnElement[bool]:
+    """The row is as it was seen, and the lease is still `owner`'s (empty: whoever's)."""
+    same = [
+        deployments.c.id == seen.id,
+        deployments.c.state == seen.state.value,
+        deployments.c.version == seen.version,
+    ]
+    return and_(*same, deployments.c.lease_owner == owner) if owner else and_(*same)
+
+
+def stay(tx: Tx, seen: Deployment, data: Data, wake_at: datetime, at: datetime, owner: str = "") -> Deployment:
+    """Keep the state, write what was learned and when to look again; a signal that arrived meanwhile wakes it at once.
+
+    owner: as in `move`.
+
+    Raises:
+        Overtaken: it moved since, or the lease is another's. Nothing was changed.
+    """
+    changed_data = data != seen.data
+    values: dict[str, Any] = {
+        "wake_at": case(
+            (deployments.c.signal_seq != seen.signal_seq, literal(at, deployments.c.wake_at.type)),
+            else_=literal(wake_at, deployments.c.wake_at.type),
+        ),
+        "attempts": 0,
+    }
+    if changed_data:
+        values |= {"data": data.model_dump(mode="json"), "version": seen.version + 1, "changed_at": at}
+    guard = _unchanged(seen, owner)
+    if tx.execute(update(deployments).where(guard).values(values)).rowcount != 1:
+        raise Overtaken(f"{seen.ref} was changed by somebody else a moment ago.")
+    if changed_data:
+        touch_cards(tx, seen.id, at)
+    found = get(tx, seen.id)
+    assert found is not None
+    return found
+
+
+def stumble(tx: Tx, seen: Deployment, wake_at: datetime) -> int:
+    """Count one more failed attempt of this state and look again at `wake_at`. Returns the count; 0: it moved."""
+    guard = and_(deployments.c.id == seen.id, deployments.c.version == seen.version)
+    statement = update(deployments).where(guard).values(attempts=deployments.c.attempts + 1, wake_at=wake_at)
+    return tx.execute(statement.returning(deployments.c.attempts)).scalar_one_or_none() or 0
+
+
+def wake(tx: Tx, deployment_id: int, at: datetime) -> None:
+    """Send a signal: it is looked at now, and a handler that runs meanwhile cannot lose it."""
+    tx.execute(
+        update(deployments)
+        .where(deployments.c.id == deployment_id, deployments.c.ended_at.is_(None))
+        .values(signal_seq=deployments.c.signal_seq + 1, wake_at=at)
+    )
+    announce(tx, Topic.DEPLOYMENT, deployment_id)
+
+
+def wake_waiting(tx: Tx, at: datetime) -> None:
+    """Wake everything that is open: the rules have changed, so whoever waits for them asks again."""
+    tx.execute(
+        update(deployments)
+        .where(deployments.c.ended_at.is_(None), deployments.c.state != State.AWAITING_APPROVAL.value)
+        .values(signal_seq=deployments.c.signal_seq + 1, wake_at=at)
+    )
+    announce(tx, Topic.DEPLOYMENT)
+
+
+def wake_queue(tx: Tx, service: str, environment: str, at: datetime) -> None:
+    """Wake whoever waits for this target."""
+    woken = tx.execute(
+        update(deployments)
+        .where(
+            deployments.c.service == service,
+            deployments.c.environment == environment,
+            deployments.c.state == State.QUEUED.value,
+        )
+        .values(signal_seq=deployments.c.signal_seq + 1, wake_at=at)
+        .returning(deployments.c.id)
+    )
+    for number in woken.scalars():
+        announce(tx, Topic.DEPLOYMENT, number)
+
+
+def claim(
+    tx: Tx, owner: str, states: Collection[State], at: datetime, lease: timedelta, limit: int
+) -> list[Deployment]:
+    """Take the lease of due rows in the given states, the longest waiting first."""
+    now = leases.now(tx, at)
+    due = and_(
+        deployments.c.wake_at <= at,
+        or_(deployments.c.lease_until.is_(None), deployments.c.lease_until < now),
+        deployments.c.state.in_([state.value for state in states]),
+        deployments.c.kind.in_(KINDS),
+    )
+    picked = select(deployments.c.id).where(due).order_by(deployments.c.wake_at).limit(limit)
+    if tx.dialect.name != "sqlite":
+        picked = picked.with_for_update(skip_locked=True)
+    ids = list(tx.execute(picked).scalars())
+    if not ids:
+        return []
+    until = leases.lease_end(tx, at, lease)
+    tx.execute(update(deployments).where(deployments.c.id.in_(ids)).values(lease_owner=owner, lease_until=until))
+    return [_deployment(row) for row in tx.execute(select(deployments).where(deployments.c.id.in_(ids)))]
+
+
+def renew(tx: Tx, owner: str, ids: Collection[int], at: datetime, lease: timedelta) -> set[int]:
+    """Lengthen the leases; returns those that are still ours."""
+    statement = (
+        update(deployments)
+        .where(deployments.c.id.in_(list(ids)), deployments.c.lease_owner == owner)
+        .values(lease_until=leases.lease_end(tx, at, lease))
+        .returning(deployments.c.id)
+    )
+    return set(tx.execute(statement).scalars())
+
+
+def mine(tx: Tx, deployment_id: int, owner: str) -> Deployment | None:
+    """As `get`, if the lease is held by `owner`; else None."""
+    query = select(deployments).where(deployments.c.id == deployment_id, deployments.c.lease_owner == owner)
+    row = tx.execute(query).one_or_none()
+    return _deployment(row) if row is not None else None
+
+
+def release(tx: Tx, owner: str, ids: Collection[int], hand_over: bool = False) -> None:
+    """Let go of leases that are ours. hand_over: other replicas shall look at once."""
+    if hand_over:
+        announce(tx, Topic.DEPLOYMENT)
+    tx.execute(
+        update(deployments)
+        .where(deployments.c.id.in_(list(ids)), deployments.c.lease_owner == owner)
+        .values(lease_owner=None, lease_until=None)
+    )
+
+
+def forget_leases(tx: Tx) -> None:
+    """Free every lease. Only for SQLite at start: the one process that could hold them is gone."""
+    tx.execute(
+        update(deployments).where(deployments.c.lease_owner.is_not(None)).values(lease_owner=None, lease_until=None)
+    )
+
+
+def next_wake(tx: Tx, states: Collection[State]) -> datetime | None:
+    """When the earliest row in these states wants to be looked at and nobody holds it."""
+    query = select(func.min(deployments.c.wake_at)).where(
+        deployments.c.wake_at.is_not(None),
+        deployments.c.lease_owner.is_(None),
+        deployments.c.state.in_([state.value for state in states]),
+        deployments.c.kind.in_(KINDS),
+    )
+    return tx.execute(query).scalar_one_or_none()
+
+
+def peek(tx: Tx, deployment_id: int) -> tuple[str, int, int] | None:
+    """State, version and signal count, cheaply."""
+    query = select(deployments.c.state, deployments.c.version, deployments.c.signal_seq)
+    row = tx.execute(query.where(deployments.c.id == deployment_id)).one_or_none()
+    return (row.state, row.version, row.signal_seq) if row is not None else None
+
+
+def holder(tx: Tx, service: str, environment: str) -> Deployment | None:
+    """The deployment that holds the target now, or None."""
+    return _first(tx, deployments.c.slot == f"{service}/{environment}")
+
+
+def queued_before(tx: Tx, seen: Deployment) -> Deployment | None:
+    """The one directly in front in the queue of the same target, or None."""
+    return _first(
+        tx,
+        deployments.c.service == seen.service,
+        deployments.c.environment == seen.environment,
+        deployments.c.state == State.QUEUED.value,
+        deployments.c.id < seen.id,
+    )
+
+
+def open_for(tx: Tx, service: str = "", environment: str = "") -> list[Deployment]:
+    """Deployments not ended, oldest first; of one service or environment if named."""
+    query = select(deployments).where(deployments.c.ended_at.is_(None)).order_by(deployments.c.id)
+    return [_deployment(row) for row in tx.execute(_of(query, service, environment).limit(500))]
+
+
+def last_good(
+    tx: Tx, service: str, environment: str, before: int | None = None, not_digest: str = ""
+) -> Deployment | None:
+    """The newest succeeded (or rolled back to) deployment of a target; older than `before`, of another digest."""
+    conditions: list[ColumnElement[bool]] = [
+        deployments.c.service == service,
+        deployments.c.environment == environment,
+        deployments.c.state == State.SUCCEEDED.value,
+    ]
+    if before is not None:
+        conditions.append(deployments.c.id < before)
+    if not_digest:
+        conditions.append(deployments.c.digest != not_digest)
+    return _first(tx, *conditions)
+
+
+def good_with(tx: Tx, service: str, environment: str, version: str) -> Deployment | None:
+    """The newest succeeded deployment of that version or digest on the target."""
+    return _first(
+        tx,
+        deployments.c.service == service,
+        deployments.c.environment == environment,
+        deployments.c.state == State.SUCCEEDED.value,
+        or_(deployments.c.release_version == version, deployments.c.digest == version),
+    )
+
+
+def good_versions(tx: Tx, service: str, environment: str, limit: int = 10) -> list[str]:
+    """Versions that ran on the target, newest first, each once."""
+    query = (
+        select(deployments.c.release_version)
+        .where(
+            deployments.c.service == service,
+            deployments.c.environment == environment,
+            deployments.c.state == State.SUCCEEDED.value,
+        )
+        .order_by(deployments.c.id.desc())
+        .limit(limit * 4)
+    )
+    return list(dict.fromkeys(tx.execute(query).scalars()))[:limit]
+
+
+def history(
+    tx: Tx, service: str = "", environment: str = "", limit: int = 10, before: int | None = None
+) -> list[Deployment]:
+    """The newest deployments, newest first; those with a number below `before`, if given."""
+    query = _of(select(deployments), service, environment).order_by(deployments.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(deployments.c.id < before)
+    return [_deployment(row) for row in tx.execute(query)]
+
+
+def stuck(tx: Tx, quiet_since: datetime) -> list[Deployment]:
+    """Open deployments due before that instant and untouched since: the watchdog's list."""
+    query = select(deployments).where(
+        deployments.c.ended_at.is_(None), deployments.c.wake_at < quiet_since, deployments.c.changed_at < quiet_since
+    )
+    return [_deployment(row) for row in tx.execute(query.limit(100))]
+
+
+def path(tx: Tx, deployment_id: int) -> list[Transition]:
+    """Every change of state, in order."""
+    query = select(transitions).where(transitions.c.deployment_id == deployment_id).order_by(transitions.c.version)
+    return [Transition(row.from_state, row.to_state, row.actor, row.note, row.at) for row in tx.execute(query)]
+
+
+def add_vote(tx: Tx, deployment_id: int, vote: Vote, platform: str) -> bool:
+    """Record a vote; False: this person has voted on this subject already."""
+    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
+    statement = (
+        dialect.insert(votes)
+        .values(deployment_id=deployment_id, platform=platform, **asdict(vote))
+        .on_conflict_do_nothing()
+        .returning(votes.c.id)
+    )
+    return tx.execute(statement).scalar_one_or_none() is not None
+
+
+def votes_of(tx: Tx, deployment_id: int) -> list[Vote]:
+    """Votes in the order they were given."""
+    query = select(votes).where(votes.c.deployment_id == deployment_id).order_by(votes.c.id)
+    return [Vote(row.person, row.subject, row.decision, row.reason, row.at) for row in tx.execute(query)]
+
+
+def touch_cards(tx: Tx, deployment_id: int, at: datetime) -> None:
+    """Every message about this deployment wants to be rendered again."""
+    announce(tx, Topic.OUTBOX)
+    tx.execute(
+        update(outbox)
+        .where(outbox.c.deployment_id == deployment_id, outbox.c.dead.is_(False))
+        .values(wanted=outbox.c.wanted + 1)
+    )
+
+
+def moved_entry(seen: Deployment, to: State, actor: str, note: str, at: datetime) -> AuditEntry:
+    """The audit entry of a change of state."""
+    return AuditEntry(at, actor, f"deployment:{to.value}", seen.ref, to.value, "", note or seen.target)
+
+
+def _log(tx: Tx, deployment_id: int, version: int, old: str, to: State, actor: str, note: str, at: datetime) -> None:
+    tx.execute(
+        insert(transitions).values(
+            deployment_id=deployment_id,
+            version=version,
+            from_state=old,
+            to_state=to.value,
+            actor=actor,
+            note=note,
+            at=at,
+        )
+    )
+
+
+def _of(query: Any, service: str, environment: str) -> Any:
+    if service:
+        query = query.where(deployments.c.service == service)
+    return query.where(deployments.c.environment == environment) if environment else query
+
+
+def _first(tx: Tx, *conditions: ColumnElement[bool]) -> Deployment | None:
+    query = select(deployments).where(*conditions).order_by(deployments.c.id.desc()).limit(1)
+    row = tx.execute(query).one_or_none()
+    return _deployment(row) if row is not None else None
+
+
+def latest_per_target(tx: Tx, targets: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Deployment]:
+    """The newest succeeded deployment of each target named."""
+    found = {}
+    for service, environment in targets:
+        good = last_good(tx, service, environment)
+        if good is not None:
+            found[service, environment] = good
+    return found
+
+
+def _deployment(row: Any) -> Deployment:
+    return Deployment(
+        id=row.id,
+        intent=row.intent,
+        service=row.service,
+        environment=row.environment,
+        # A word of a newer Slipway: shown and judged as the strictest we know, and never worked on here.
+        kind=Kind(row.kind) if row.kind in KINDS else Kind.NORMAL,
+        state=State(row.state),
+        version=row.version,
+        requested_by=row.requested_by,
+        origin=Origin(**row.origin),
+        reason=row.reason,
+        release_version=row.release_version,
+        commit=row.commit,
+        branch=row.branch,
+        digest=row.digest,
+        data=Data.model_validate(row.data),
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+        ended_at=row.ended_at,
+        wake_at=row.wake_at,
+        attempts=row.attempts,
+        signal_seq=row.signal_seq,
+    )

@@ -1,0 +1,121 @@
+"""What people asked, stored before their platform is answered: a crash loses nothing and a repeat adds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bot.store.database import Tx
+from bot.store.leases import lease_end, now
+from bot.store.tables import inbox
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """One stored intent. outcome and answer are set once it is done."""
+
+    id: int
+    platform: str
+    event_id: str
+    kind: str
+    payload: Mapping[str, Any]
+    received_at: datetime
+    done_at: datetime | None
+    attempts: int
+    outcome: str
+    answer: str
+
+
+LEASE = timedelta(seconds=10)
+"""How long a silent replica keeps an intent it is at."""
+
+
+# Built once: making a statement costs more than running it.
+_INSERT = sqlite.insert(inbox).on_conflict_do_nothing().returning(inbox.c.id)
+_FINISH = update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None))
+
+
+def put(
+    tx: Tx, platform: str, event_id: str, kind: str, payload: Mapping[str, Any], at: datetime, owner: str = ""
+) -> int | None:
+    """Store an intent and return its id, or None if this event is here already. owner: who is at it from now on."""
+    values = {"platform": platform, "event_id": event_id, "kind": kind, "payload": dict(payload), "received_at": at}
+    if tx.dialect.name == "sqlite":
+        held = {"lease_owner": owner, "lease_until": at + LEASE} if owner else {}
+        return tx.execute(_INSERT, values | held).scalar_one_or_none()
+    leased = {"lease_owner": owner, "lease_until": lease_end(tx, at, LEASE)} if owner else {}
+    statement = postgresql.insert(inbox).values(values | leased).on_conflict_do_nothing().returning(inbox.c.id)
+    return tx.execute(statement).scalar_one_or_none()
+
+
+def fresh(inbox_id: int, platform: str, event_id: str, kind: str, payload: Mapping[str, Any]) -> InboxRow:
+    """An intent as it is right after it was stored, without asking for it again."""
+    return InboxRow(inbox_id, platform, event_id, kind, payload, datetime.now(UTC), None, 0, "", "")
+
+
+def get(tx: Tx, inbox_id: int) -> InboxRow | None:
+    """One intent, or None."""
+    row = tx.execute(select(inbox).where(inbox.c.id == inbox_id)).one_or_none()
+    return _row(row) if row is not None else None
+
+
+def by_event(tx: Tx, platform: str, event_id: str) -> InboxRow | None:
+    """The intent of an event, or None."""
+    row = tx.execute(select(inbox).where(inbox.c.platform == platform, inbox.c.event_id == event_id)).one_or_none()
+    return _row(row) if row is not None else None
+
+
+def claim(tx: Tx, owner: str, at: datetime, limit: int = 200) -> list[int]:
+    """Take the intents nobody is at, oldest first, and count one more try of each; returns their ids."""
+    free = or_(inbox.c.lease_until.is_(None), inbox.c.lease_until < now(tx, at))
+    picked = select(inbox.c.id).where(inbox.c.done_at.is_(None), free).order_by(inbox.c.id).limit(limit)
+    if tx.dialect.name != "sqlite":
+        picked = picked.with_for_update(skip_locked=True)
+    ids = list(tx.execute(picked).scalars())
+    if ids:
+        taken = {"lease_owner": owner, "lease_until": lease_end(tx, at, LEASE), "attempts": inbox.c.attempts + 1}
+        tx.execute(update(inbox).where(inbox.c.id.in_(ids)).values(taken))
+    return ids
+
+
+def renew(tx: Tx, owner: str, ids: Collection[int], at: datetime) -> None:
+    """Lengthen the leases that are ours."""
+    mine = inbox.c.id.in_(list(ids)) & (inbox.c.lease_owner == owner)
+    tx.execute(update(inbox).where(mine).values(lease_until=lease_end(tx, at, LEASE)))
+
+
+def release(tx: Tx, owner: str) -> None:
+    """Let go of everything that is ours."""
+    mine = (inbox.c.lease_owner == owner) & inbox.c.done_at.is_(None)
+    tx.execute(update(inbox).where(mine).values(lease_owner=None, lease_until=None))
+
+
+def forget_leases(tx: Tx) -> None:
+    """Free every lease. Only for SQLite at start: the one process that could hold them is gone."""
+    tx.execute(update(inbox).where(inbox.c.done_at.is_(None)).values(lease_owner=None, lease_until=None))
+
+
+def finish(tx: Tx, inbox_id: int, outcome: str, answer: str, at: datetime) -> bool:
+    """Mark it done; False if it was done before."""
+    values = {"the_id": inbox_id, "done_at": at, "outcome": outcome, "answer": answer}
+    return tx.execute(_FINISH, values).rowcount == 1
+
+
+def _row(row: Any) -> InboxRow:
+    return InboxRow(
+        id=row.id,
+        platform=row.platform,
+        event_id=row.event_id,
+        kind=row.kind,
+        payload=row.payload,
+        received_at=row.received_at,
+        done_at=row.done_at,
+        attempts=row.attempts,
+        outcome=row.outcome or "",
+        answer=row.answer or "",
+    )

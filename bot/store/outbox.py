@@ -1,0 +1,276 @@
+"""What people shall see, level-triggered: one row per message, `wanted` against `sent`.
+
+Any number of changes between two sendings is one edit, the newest content is what is sent, and a row is behind until
+its newest content has arrived: so nothing is stale, nothing final is dropped, nothing is posted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Integer, and_, bindparam, case, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bot.store.database import Tx
+from bot.store.leases import lease_end, now
+from bot.store.signals import Topic, announce
+from bot.store.tables import deployments, outbox, senders
+
+
+class Notice(StrEnum):
+    """What a row shows. Only MESSAGE has fixed content; the others are rendered from the deployment when sent."""
+
+    MESSAGE = "message"
+    DEPLOYMENT = "deployment"
+    APPROVAL = "approval"
+    FAILURE = "failure"
+
+
+KINDS = tuple(Notice)
+"""A kind of a newer replica is left to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotice:
+    """A message to be sent. key: unique for ever; priority: higher is sent first within a place."""
+
+    key: str
+    platform: str
+    place: str
+    kind: Notice
+    deployment_id: int | None = None
+    thread: str = ""
+    content: Mapping[str, Any] | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A message as it stands. ref: the platform's id of the posted message, empty before.
+
+    ended: whether its deployment has; only `due_in` tells.
+    """
+
+    id: int
+    key: str
+    platform: str
+    place: str
+    thread: str
+    kind: Notice
+    deployment_id: int | None
+    content: Mapping[str, Any] | None
+    wanted: int
+    sent: int
+    ref: str
+    last_hash: str
+    attempts: int
+    next_at: datetime
+    created_at: datetime
+    dead: bool
+    error: str
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A place is ours. in_doubt: taken from a replica that died, or was paused, perhaps in the middle of a sending."""
+
+    in_doubt: bool
+
+
+# Built once: making a statement costs more than running it.
+_INSERTS = {
+    name: dialect.insert(outbox).on_conflict_do_nothing(index_elements=[outbox.c.key]).returning(outbox.c.id)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+}
+_ARRIVED = bindparam("arrived", type_=Integer)
+_SENT = (
+    update(outbox)
+    .where(outbox.c.id == bindparam("the_id"))
+    # Never backwards: two senders may overlap for a moment.
+    .values(sent=case((outbox.c.sent > _ARRIVED, outbox.c.sent), else_=_ARRIVED))
+)
+
+
+def put(tx: Tx, notice: NewNotice, at: datetime) -> bool:
+    """Add a message; False: its key is here already."""
+    return _put(tx, notice, at, at) is not None
+
+
+def put_held(tx: Tx, notice: NewNotice, at: datetime, until: datetime) -> OutboxRow | None:
+    """Add a message that its maker sends by itself: nobody else sees it before `until`. None: it is here already."""
+    number = _put(tx, notice, at, until)
+    if number is None:
+        return None
+    return OutboxRow(
+        id=number,
+        key=notice.key,
+        platform=notice.platform,
+        place=notice.place,
+        thread=notice.thread,
+        kind=notice.kind,
+        deployment_id=notice.deployment_id,
+        content=notice.content,
+        wanted=1,
+        sent=0,
+        ref="",
+        last_hash="",
+        attempts=0,
+        next_at=until,
+        created_at=at,
+        dead=False,
+        error="",
+    )
+
+
+def let_go(tx: Tx, held: Sequence[OutboxRow], at: datetime) -> None:
+    """Messages whose maker could not send them: everybody may, unless it was put off meanwhile."""
+    for row in held:
+        mine = and_(outbox.c.id == row.id, outbox.c.next_at == row.next_at)
+        tx.execute(update(outbox).where(mine).values(next_at=at))
+
+
+def forget_holds(tx: Tx, at: datetime) -> None:
+    """Let go of what the process before held. Only for SQLite at start: nobody else can hold anything."""
+    held = and_(outbox.c.wanted > outbox.c.sent, outbox.c.attempts == 0, outbox.c.next_at > at)
+    tx.execute(update(outbox).where(held).values(next_at=at))
+
+
+def _put(tx: Tx, notice: NewNotice, at: datetime, next_at: datetime) -> int | None:
+    announce(tx, Topic.OUTBOX)
+    values = {
+        "key": notice.key,
+        "platform": notice.platform,
+        "place": notice.place,
+        "thread": notice.thread,
+        "kind": notice.kind.value,
+        "deployment_id": notice.deployment_id,
+        "content": dict(notice.content) if notice.content is not None else None,
+        "priority": notice.priority,
+        "next_at": next_at,
+        "created_at": at,
+    }
+    number: int | None = tx.execute(_INSERTS[tx.dialect.name], values).scalar_one_or_none()
+    return number
+
+
+def take_place(tx: Tx, platform: str, place: str, owner: str, at: datetime, lease: timedelta) -> Hold | None:
+    """Be the one who sends to a place, or stay it; None: another replica is.
+
+    Returns: whether it was taken from a replica that never let go, so that its last sending is in doubt.
+    """
+    if tx.dialect.name == "sqlite":
+        return Hold(in_doubt=False)
+    here = and_(senders.c.platform == platform, senders.c.place == place)
+    until = lease_end(tx, at, lease)
+    fresh = postgresql.insert(senders).values(platform=platform, place=place, owner=owner, until=until)
+    if tx.execute(fresh.on_conflict_do_nothing().returning(senders.c.owner)).scalar_one_or_none():
+        return Hold(in_doubt=False)
+    held = tx.execute(
+        select(senders.c.owner, senders.c.until < now(tx, at)).where(here).with_for_update()
+    ).one_or_none()
+    if held is None or not (held[0] == owner or held[1]):
+        return None
+    tx.execute(update(senders).where(here).values(owner=owner, until=until))
+    return Hold(in_doubt=held[0] != owner)
+
+
+def leave_place(tx: Tx, platform: str, place: str, owner: str) -> None:
+    """Let another replica send to it."""
+    if tx.dialect.name != "sqlite":
+        here = and_(senders.c.platform == platform, senders.c.place == place, senders.c.owner == owner)
+        tx.execute(delete(senders).where(here))
+
+
+def due(tx: Tx, platforms: list[str], limit: int = 500) -> list[OutboxRow]:
+    """Messages that are behind, in order within their place: by priority, then by age."""
+    query = (
+        select(outbox)
+        .where(outbox.c.wanted > outbox.c.sent, outbox.c.dead.is_(False), outbox.c.platform.in_(platforms))
+        .where(outbox.c.kind.in_(KINDS))
+        .order_by(outbox.c.priority.desc(), outbox.c.id)
+        .limit(limit)
+    )
+    return [_row(row) for row in tx.execute(query)]
+
+
+def due_in(tx: Tx, platform: str, place: str, limit: int = 1) -> list[OutboxRow]:
+    """The first messages of a place that are behind: by priority, then those about ended deployments, then by age."""
+    query = (
+        select(outbox, deployments.c.ended_at)
+        .outerjoin(deployments, deployments.c.id == outbox.c.deployment_id)
+        .where(
+            outbox.c.wanted > outbox.c.sent,
+            outbox.c.dead.is_(False),
+            outbox.c.platform == platform,
+            outbox.c.place == place,
+            outbox.c.kind.in_(KINDS),
+        )
+        .order_by(outbox.c.priority.desc(), deployments.c.ended_at.is_(None), outbox.c.id)
+        .limit(limit)
+    )
+    return [replace(_row(row), ended=row.ended_at is not None) for row in tx.execute(query)]
+
+
+def sent(tx: Tx, row: OutboxRow, ref: str, digest: str) -> None:
+    """The content of `row.wanted` has arrived; what was wanted since stays to be sent."""
+    values = {"the_id": row.id, "arrived": row.wanted, "ref": ref, "last_hash": digest, "attempts": 0, "error": ""}
+    tx.execute(_SENT, values)
+
+
+def postpone(tx: Tx, row: OutboxRow, next_at: datetime, error: str) -> None:
+    """Not delivered: try again at `next_at`."""
+    statement = update(outbox).where(outbox.c.id == row.id)
+    tx.execute(statement.values(attempts=outbox.c.attempts + 1, next_at=next_at, error=error[:500]))
+
+
+def bury(tx: Tx, row: OutboxRow, error: str) -> None:
+    """Never deliverable: kept for the record, not tried again."""
+    tx.execute(update(outbox).where(outbox.c.id == row.id).values(dead=True, error=error[:500]))
+
+
+def by_ref(tx: Tx, platform: str, ref: str) -> OutboxRow | None:
+    """The message a platform knows by that id, or None."""
+    query = select(outbox).where(outbox.c.platform == platform, outbox.c.ref == ref, outbox.c.kind.in_(KINDS)).limit(1)
+    row = tx.execute(query).one_or_none()
+    return _row(row) if row is not None else None
+
+
+def of_deployment(tx: Tx, deployment_id: int) -> list[OutboxRow]:
+    """Every message about one deployment."""
+    query = (
+        select(outbox).where(outbox.c.deployment_id == deployment_id, outbox.c.kind.in_(KINDS)).order_by(outbox.c.id)
+    )
+    return [_row(row) for row in tx.execute(query)]
+
+
+def lag(tx: Tx) -> int:
+    """How many messages are behind."""
+    query = select(func.count()).select_from(outbox).where(outbox.c.wanted > outbox.c.sent, outbox.c.dead.is_(False))
+    return tx.execute(query).scalar_one()
+
+
+def _row(row: Any) -> OutboxRow:
+    return OutboxRow(
+        id=row.id,
+        key=row.key,
+        platform=row.platform,
+        place=row.place,
+        thread=row.thread,
+        kind=Notice(row.kind),
+        deployment_id=row.deployment_id,
+        content=row.content,
+        wanted=row.wanted,
+        sent=row.sent,
+        ref=row.ref,
+        last_hash=row.last_hash,
+        attempts=row.attempts,
+        next_at=row.next_at,
+        created_at=row.created_at,
+        dead=row.dead,
+        error=row.error,
+    )

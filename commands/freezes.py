@@ -1,0 +1,181 @@
+"""`/freeze` and `/unfreeze`: stop deployments from a chat, with a reason and an end; `/windows`: the next two weeks."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from pydantic import BaseModel
+
+from bot.catalog.find import find_environment, find_service
+from bot.catalog.model import Freeze, Kind, Service, Window
+from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.errors import BadInput
+from bot.policy.model import Facts, Permission
+from bot.policy.scopes import matches
+from bot.policy.windows import spans
+from bot.store.holds import ChatFreeze
+from bot.times import parse_when, say_when
+from notifiers.card import Card
+
+AHEAD = timedelta(days=14)
+MOST = 20
+
+
+class FreezeArgs(BaseModel, frozen=True):
+    """Without a service or environment, everything. until: any way `parse_when` understands; none: until lifted."""
+
+    name: Annotated[str, Arg(ArgKind.TEXT, label="name")]
+    reason: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    until: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    start: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    environment: Annotated[str, Arg(ArgKind.ENVIRONMENT, option=True)] = ""
+    service: Annotated[str, Arg(ArgKind.SERVICE, option=True)] = ""
+    team: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    exempt: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+
+
+class UnfreezeArgs(BaseModel, frozen=True):
+    """The freeze's name, or its number as in f-3."""
+
+    name: Annotated[str, Arg(ArgKind.TEXT, label="name")]
+
+
+class WindowsArgs(BaseModel, frozen=True):
+    """Both may be left out."""
+
+    service: Annotated[str, Arg(ArgKind.SERVICE)] = ""
+    environment: Annotated[str, Arg(ArgKind.ENVIRONMENT)] = ""
+
+
+async def freeze(ctx: CommandContext, args: FreezeArgs) -> Reply:
+    """Set a freeze.
+
+    Raises:
+        BadInput: no such environment, service, team, kind or time.
+        Refused: only release managers and administrators may.
+    """
+    zone = ctx.caller.zone or ctx.catalog.zone
+    now = ctx.tools.clock()
+    start = parse_when(args.start, now, zone) if args.start else now
+    end = parse_when(args.until, now, zone) if args.until else None
+    if end is not None and end <= max(start, now):
+        raise BadInput("The end must be in the future and after the start.", hint="Write --until tomorrow 10:00.")
+    name = "-".join(args.name.split())[:100]
+    new = ChatFreeze(name, _scope(ctx, args), start, end, args.reason[:500], _kinds(args.exempt), ctx.caller.id)
+    stored = await ctx.tools.deployments.holds.freeze(ctx.caller, new)
+    until = f"until {say_when(end, zone)}" if end else "until it is lifted"
+    return Reply(f"The freeze {stored.name} (f-{stored.id}) holds {until}. /unfreeze {stored.name} lifts it.")
+
+
+def _scope(ctx: CommandContext, args: FreezeArgs) -> dict[str, list[str]]:
+    scope: dict[str, list[str]] = {}
+    if args.environment:
+        scope["environments"] = [find_environment(ctx.catalog, args.environment).name]
+    if args.service:
+        scope["services"] = [args.service if "*" in args.service else find_service(ctx.catalog, args.service).name]
+    if args.team:
+        if args.team not in ctx.catalog.teams:
+            raise BadInput(f"There is no team '{args.team[:60]}'.", hint=f"There are {', '.join(ctx.catalog.teams)}.")
+        scope["teams"] = [args.team]
+    return scope
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    words = text.replace(",", " ").split()
+    known = [kind.value for kind in Kind]
+    for word in words:
+        if word not in known:
+            raise BadInput(f"'{word[:40]}' is no kind of deployment.", hint=f"There are {', '.join(known)}.")
+    return tuple(words)
+
+
+async def unfreeze(ctx: CommandContext, args: UnfreezeArgs) -> Reply:
+    """Lift a freeze that was set from a chat. Raises Refused, BadInput, Conflict."""
+    seen = await ctx.tools.deployments.holds.unfreeze(ctx.caller, "-".join(args.name.split()))
+    return Reply(f"The freeze {seen.name} is lifted; what waited for it goes on.")
+
+
+async def windows(ctx: CommandContext, args: WindowsArgs) -> Reply:
+    """Windows and freezes of the next 14 days, of a target, a service, or all. Raises BadInput."""
+    standing = await ctx.tools.deployments.standing()
+    service = find_service(ctx.catalog, args.service) if args.service else None
+    place = find_environment(ctx.catalog, args.environment).name if args.environment else ""
+    now = ctx.tools.clock()
+    found = [*_openings(ctx, service, place, now), *_freezes(ctx, service, place, now, standing)]
+    lines = [text for _, text in sorted(found)]
+    title = " ".join(["Windows", *(["of", service.name] if service else []), *(["in", place] if place else [])])
+    more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
+    text = "\n".join([*lines[:MOST], *more]) or "Nothing opens, closes or freezes in the next 14 days."
+    return Reply(card=Card(title, text=text))
+
+
+def _openings(ctx: CommandContext, service: Service | None, place: str, now: datetime) -> list[tuple[datetime, str]]:
+    return [
+        (start, f"open   {say_when(start, one.zone)} to {say_when(end, one.zone)}: {one.name} ({one.source})")
+        for one in ctx.catalog.windows
+        if _about(ctx, one, service, place)
+        for start, end in spans(one, now, now + AHEAD)
+    ]
+
+
+def _freezes(
+    ctx: CommandContext, service: Service | None, place: str, now: datetime, standing: Facts
+) -> list[tuple[datetime, str]]:
+    found = []
+    for one in (*ctx.catalog.freezes, *standing.freezes):
+        if not _about(ctx, one, service, place) or one.start_at > now + AHEAD or (one.end_at and one.end_at <= now):
+            continue
+        passes = f", {' and '.join(one.exempt_kinds)} pass" if one.exempt_kinds else ""
+        why = f": {one.reason}" if one.reason else ""
+        zone = one.recurs.zone if one.recurs else ctx.catalog.zone
+        times = [(max(one.start_at, now), one.end_at)] if one.recurs is None else _recurring(one, now)
+        for start, end in times:
+            until = f" to {say_when(end, zone)}" if end else " without a known end"
+            found.append((start, f"frozen {say_when(start, zone)}{until}: {one.name} ({one.source}){passes}{why}"))
+    return found
+
+
+def _recurring(freeze: Freeze, now: datetime) -> list[tuple[datetime, datetime | None]]:
+    assert freeze.recurs is not None
+    return [
+        (start, end)
+        for start, end in spans(freeze.recurs, now, now + AHEAD, unknown=True)
+        if end > freeze.start_at and (freeze.end_at is None or start < freeze.end_at)
+    ]
+
+
+def _about(ctx: CommandContext, rule: Window | Freeze, service: Service | None, place: str) -> bool:
+    """Whether the rule is about what was asked for, for any kind."""
+    services = [service] if service is not None else list(ctx.catalog.services.values())[:200]
+    places = [place] if place else list(ctx.catalog.environments)
+    return any(matches(rule.scope, one, where, kind) for one in services for where in places for kind in Kind)
+
+
+freeze_command = Command(
+    name="freeze",
+    summary="Stop deployments, with a reason and an end",
+    example="/freeze incident-7 --environment prod --until +4h --reason payments are down --exempt rollback",
+    permission=Permission.FREEZE_WRITE,
+    args=FreezeArgs,
+    run=freeze,
+    notes="Without --environment, --service or --team it holds everywhere.",
+)
+
+unfreeze_command = Command(
+    name="unfreeze",
+    summary="Lift a freeze that was set from a chat",
+    example="/unfreeze incident-7",
+    permission=Permission.FREEZE_WRITE,
+    args=UnfreezeArgs,
+    run=unfreeze,
+)
+
+windows_command = Command(
+    name="windows",
+    summary="Show when deploying is open and when it is frozen in the next 14 days",
+    example="/windows pay prod",
+    permission=Permission.RELEASE_READ,
+    args=WindowsArgs,
+    run=windows,
+)

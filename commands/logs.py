@@ -1,0 +1,86 @@
+"""`/logs <deployment> [stage]`: the last lines of the pipeline's log, secrets redacted."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel
+
+from bot.catalog.find import find_service
+from bot.catalog.load import resolve_repo
+from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.deployments import plan
+from bot.deployments.model import Deployment, parse_ref
+from bot.errors import BadInput, Refused
+from bot.pipelines.base import RunRequest
+from bot.policy.model import Permission, ReasonCode
+from bot.policy.permissions import has_permission
+from bot.store import deployments as rows
+from notifiers.card import Card
+
+LINES = 60
+
+
+class LogsArgs(BaseModel, frozen=True):
+    """deployment: `d-12`, or a service's name for its newest one."""
+
+    deployment: Annotated[str, Arg(ArgKind.DEPLOYMENT)]
+    stage: Annotated[str, Arg(ArgKind.TEXT, label="stage")] = ""
+
+
+async def logs(ctx: CommandContext, args: LogsArgs) -> Reply:
+    """Show the tail.
+
+    Raises:
+        BadInput: no such deployment or stage.
+        Refused: logs are for the team and above.
+    """
+    seen = await _deployment(ctx, args.deployment)
+    service, target = plan.thaw(seen.data.plan)
+    if not has_permission(ctx.catalog, ctx.caller.id, Permission.LOG_READ, service.name, target.environment):
+        raise Refused(
+            f"Only the team of {service.name} and release managers may read its logs.",
+            hint="Ask an owner to look.",
+            code=ReasonCode.NOT_PERMITTED,
+        )
+    pipeline = ctx.tools.providers.pipelines[target.pipeline.provider]
+    request = RunRequest(
+        intent=f"{seen.intent}-r{seen.data.run_attempt}",
+        service=service,
+        target=target,
+        repo=resolve_repo(ctx.tools.directory, service.repo),
+        commit=seen.commit,
+        branch=seen.branch,
+        version=seen.release_version,
+    )
+    if not seen.data.run_id:
+        return Reply(
+            f"{seen.ref} ran no pipeline" + (": it reused a build that existed." if seen.data.reused else " yet.")
+        )
+    lines = await pipeline.log_tail(request, args.stage, LINES)
+    title = f"Log of {seen.ref}: {seen.target} {seen.release_version}"
+    return Reply(card=Card(title, text=f"The last {len(lines)} lines.", excerpt="\n".join(lines) or "(empty)"))
+
+
+async def _deployment(ctx: CommandContext, name: str) -> Deployment:
+    number = parse_ref(name)
+    if number is None:
+        service = find_service(ctx.catalog, name)
+        found = await ctx.tools.db.read(lambda tx: rows.history(tx, service.name, limit=1))
+        if not found:
+            raise BadInput(f"{service.name} was never deployed.", hint=f"Try /deploy {service.name} <environment>.")
+        return found[0]
+    seen = await ctx.tools.db.read(lambda tx: rows.get(tx, number))
+    if seen is None:
+        raise BadInput(f"There is no deployment d-{number}.", hint="/history lists them.")
+    return seen
+
+
+command = Command(
+    name="logs",
+    summary="Show the end of a pipeline's log",
+    example="/logs d-12 test",
+    permission=Permission.LOG_READ,
+    args=LogsArgs,
+    run=logs,
+)

@@ -1,0 +1,83 @@
+"""`/where <service>`: version, digest, since when and by whom in every environment, and where they drift."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from pydantic import BaseModel
+
+from bot.catalog.find import find_service
+from bot.catalog.load import resolve_repo
+from bot.catalog.model import Service, Target
+from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.delivery.base import Running, Written
+from bot.errors import SlipwayError
+from bot.policy.model import Permission
+from bot.store import deployments as rows
+from bot.times import say_when
+from notifiers.card import Card
+
+
+class WhereArgs(BaseModel, frozen=True):
+    """The service."""
+
+    service: Annotated[str, Arg(ArgKind.SERVICE)]
+
+
+async def where(ctx: CommandContext, args: WhereArgs) -> Reply:
+    """Ask what Git wants and what runs, everywhere at once. Raises BadInput: no such service."""
+    service = find_service(ctx.catalog, args.service)
+    cells = await asyncio.gather(*(_cell(ctx, service, target) for target in service.targets.values()))
+    fields = dict(zip(service.targets, (text for text, _ in cells), strict=True))
+    drifting = [name for name, (_, drifts) in zip(service.targets, cells, strict=True) if drifts]
+    text = f"What runs is not what Git wants in {', '.join(drifting)}." if drifting else ""
+    return Reply(card=Card(f"Where {service.name} is", text=text, fields=fields))
+
+
+async def _cell(ctx: CommandContext, service: Service, target: Target) -> tuple[str, bool]:
+    """A line for one environment, and whether it drifts."""
+    good = await ctx.tools.db.read(lambda tx: rows.last_good(tx, service.name, target.environment))
+    parts = []
+    if good is not None:
+        person = ctx.catalog.people.get(good.requested_by)
+        since = say_when(good.ended_at or good.changed_at, ctx.caller.zone)
+        by = person.name if person is not None else good.requested_by
+        parts.append(f"{good.release_version} {good.digest[:19]} since {since} by {by} ({good.ref})")
+    else:
+        parts.append("nothing deployed by Slipway yet")
+    try:
+        running, wanted = await asyncio.gather(_running(ctx, service, target), _wanted(ctx, service, target))
+    except SlipwayError as error:
+        return f"{parts[0]}; it cannot be told what runs: {error.message}", False
+    if running is None:
+        return f"{parts[0]}; nothing is running", bool(wanted.digest)
+    if not running.healthy:
+        parts.append(f"not healthy: {running.message}")
+    drifts = running.digest != wanted.digest
+    if drifts:
+        parts.append(
+            f"drift: Git wants {wanted.version or 'nothing'}, running is {running.version or 'another image'}"
+            f" {running.digest[:19]}".rstrip()
+        )
+    return "; ".join(parts), drifts
+
+
+async def _running(ctx: CommandContext, service: Service, target: Target) -> Running | None:
+    delivery = ctx.tools.providers.deliveries.get(target.delivery.provider)
+    return await delivery.running(service, target) if delivery is not None else None
+
+
+async def _wanted(ctx: CommandContext, service: Service, target: Target) -> Written:
+    repo = resolve_repo(ctx.tools.directory, target.gitops.repo)
+    return await ctx.tools.providers.writer.read(target.gitops, repo, service.name, target.environment)
+
+
+command = Command(
+    name="where",
+    summary="Show version, digest, since when and by whom in every environment",
+    example="/where pay",
+    permission=Permission.RELEASE_READ,
+    args=WhereArgs,
+    run=where,
+)

@@ -1,0 +1,88 @@
+"""The outbound side of Feishu and Lark: one card per deployment and place, edited as it goes.
+
+Places: a chat is `oc_…`, a person `@ou_…` (also `@on_…` or the tenant's own user id).
+Source: open.feishu.cn "发送消息", "回复消息", "更新已发送的消息卡片".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import structlog
+
+from notifiers.base import ChatRejected, MessageGone
+from notifiers.card import Message
+from notifiers.feishu_api import ContentRefused, FeishuApi, NoThread
+from notifiers.feishu_cards import plain, render, simple
+
+log = structlog.get_logger(__name__)
+
+MESSAGES = "/open-apis/im/v1/messages"
+TOPIC = ":topic"
+"""Ends the id of a message that stands in a topic: what answers it belongs there too."""
+TEXT = ":text"
+"""Ends the reference of a message that went as a plain text, which a card cannot replace."""
+
+
+class FeishuClient:
+    """Posts and edits messages; one API call each."""
+
+    platform = "feishu"
+
+    def __init__(self, api: FeishuApi) -> None:
+        """Take the way to Feishu."""
+        self._api = api
+
+    async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
+        """Post and return the message's id. The same key within an hour shows one message. Raises as `ChatClient`."""
+        try:
+            return await self._post(place, "interactive", render(message), key, thread)
+        except ContentRefused as error:
+            log.warning("feishu_refused_the_card", error=error.message)
+            ref = await self._post(place, "text", plain(message), f"{key}:text", thread)
+            return f"{ref}{TEXT}"
+
+    async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
+        """Replace the message's content. Raises as `post`; MessageGone: it cannot be edited any more."""
+        if ref.endswith(TEXT):
+            await self._api.call(
+                "PUT", f"{MESSAGES}/{ref.removesuffix(TEXT)}", {"msg_type": "text", "content": plain(message)}
+            )
+            return
+        try:
+            await self._api.call("PATCH", f"{MESSAGES}/{ref}", {"content": render(message)})
+        except ContentRefused as error:
+            log.warning("feishu_refused_the_card", error=error.message)
+            await self._api.call("PATCH", f"{MESSAGES}/{ref}", {"content": simple(message)})
+
+    async def _post(self, place: str, kind: str, content: str, key: str, thread: str) -> str:
+        body: dict[str, Any] = {"msg_type": kind, "content": content, "uuid": uuid_of(key)}
+        if thread:
+            try:
+                path = f"{MESSAGES}/{thread.removesuffix(TOPIC)}/reply"
+                return _id(await self._api.call("POST", path, {**body, "reply_in_thread": thread.endswith(TOPIC)}))
+            except (NoThread, MessageGone) as error:
+                log.info("feishu_reply_without_thread", error=error.message)
+        kind_of_id, receiver = receiver_of(place)
+        return _id(await self._api.call("POST", MESSAGES, {**body, "receive_id": receiver}, receive_id_type=kind_of_id))
+
+
+def receiver_of(place: str) -> tuple[str, str]:
+    """The type and value of `receive_id`. Raises ChatRejected: no such kind of place."""
+    if place.startswith("@") and len(place) > 1:
+        who = place[1:]
+        kinds = {"ou_": "open_id", "on_": "union_id"}
+        return kinds.get(who[:3], "email" if "@" in who else "user_id"), who
+    if place.startswith("oc_"):
+        return "chat_id", place
+    raise ChatRejected(f"'{place}' is no Feishu place: write a group's oc_… id, or @ and a person's id.")
+
+
+def uuid_of(key: str) -> str:
+    """Our key within the 50 characters the platform allows."""
+    return hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def _id(answer: dict[str, Any]) -> str:
+    return str(answer["data"]["message_id"])

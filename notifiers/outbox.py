@@ -1,0 +1,452 @@
+"""Sends what is wanted and not yet sent: durable, in order within a place, coalescing, retried, and never twice.
+
+Deciding (what is wanted) happened in the transaction of the change; here is only sending. A failed message never
+changes a deployment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import structlog
+
+from bot.catalog.model import Catalog
+from bot.clock import Clock
+from bot.errors import OutcomeUnknown, ProviderError
+from bot.store import deployments as rows
+from bot.store import outbox
+from bot.store.database import Database, Tx
+from bot.store.outbox import NewNotice, Notice, OutboxRow
+from notifiers import undelivered
+from notifiers.base import ChatClient, ChatClosed, ChatRejected, ChatUnavailable, FindsPosted, MessageGone, Paced
+from notifiers.card import Message
+from notifiers.codec import message_from_json, message_to_json
+from notifiers.render import View, approval_message, deployment_message, failure_message
+
+log = structlog.get_logger(__name__)
+
+RENDERERS: Mapping[Notice, Callable[[View], Message]] = {
+    Notice.DEPLOYMENT: deployment_message,
+    Notice.APPROVAL: approval_message,
+    Notice.FAILURE: failure_message,
+}
+WINDOW = 250
+"""How many messages of a place are looked through for one that may go."""
+PATIENCE = 5.0
+MAX_SUMMARY = 11_000
+POLL = 20.0
+"""Seconds after which the table is looked at although nobody called."""
+POLL_REPLICAS = 3.5
+"""The same where another replica may have died, or its signal been lost."""
+LEASE = timedelta(seconds=10)
+"""How long a silent replica keeps a place to itself."""
+ELSEWHERE = 1.0
+"""Seconds after which a place that another replica sends to is asked for again."""
+
+
+class Outbox:
+    """One sender per place, so that messages of a place keep their order and a slow place delays only itself."""
+
+    def __init__(
+        self,
+        db: Database,
+        catalog: Callable[[], Catalog],
+        clients: Mapping[str, ChatClient],
+        clock: Clock,
+        pace: Mapping[str, float] | None = None,
+        speak: Callable[[str, str, Message], Message] = lambda _platform, _place, message: message,
+        patience: float = PATIENCE,
+    ) -> None:
+        """clients: platform -> client; pace: platform -> seconds between two sendings to one place.
+
+        speak: given platform and place, puts a message into the language that is read there.
+
+        patience: seconds an end may wait for its card to be edited before it is said in a message of its own.
+        """
+        self._patience = patience
+        self._owner = uuid4().hex
+        self._doubts: dict[tuple[str, str], datetime] = {}
+        self._elsewhere: dict[tuple[str, str], float] = {}
+        self._leases: dict[tuple[str, str], float] = {}
+        self._lines: dict[tuple[str, str], deque[OutboxRow]] = {}
+        self._direct: set[asyncio.Task[None]] = set()
+        self._unsure: dict[int, tuple[str, str]] = {}
+        self._summed: set[tuple[int, int]] = set()
+        self._late: dict[tuple[int, int], float] = {}
+        self._resting: dict[tuple[str, str], datetime] = {}
+        self._nudges: dict[tuple[str, str], asyncio.Event] = {}
+        self._started_at = clock()
+        self._speak = speak
+        self._db = db
+        self._catalog = catalog
+        self._clients = dict(clients)
+        self._clock = clock
+        self._pace = dict(pace or {})
+        self._wanted = asyncio.Event()
+        self._senders: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Begin to send; what was left behind by the process before goes first."""
+        self._loop = asyncio.get_running_loop()
+        if self._db.is_sqlite:
+            at = self._clock()
+            await self._db.run(lambda tx: outbox.forget_holds(tx, at))
+        self._task = asyncio.create_task(self._watching())
+        self._renewal = None if self._db.is_sqlite else asyncio.create_task(self._renewing())
+
+    async def stop(self) -> None:
+        """Send what is due for a moment, then stop; the rest stays in the table."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if sending := [*self._senders.values(), *self._direct]:
+            _, late = await asyncio.wait(sending, timeout=1.0)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
+
+    def poke(self, _deployment_id: int = 0) -> None:
+        """Something may be behind. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wanted.set)
+
+    def send(self, row: OutboxRow) -> None:
+        """Send a stored and held message at once, in order with the others of its place that came this way."""
+        place = (row.platform, row.place)
+        if place in self._lines:
+            self._lines[place].append(row)
+            return
+        self._lines[place] = deque([row])
+        task = asyncio.create_task(self._line(place))
+        self._direct.add(task)
+        task.add_done_callback(self._direct.discard)
+
+    async def _line(self, place: tuple[str, str]) -> None:
+        """Send what was handed over; what cannot go now is left to the sender of the place."""
+        line = self._lines[place]
+        try:
+            while line and self._db.is_sqlite and place not in self._resting and self._hold(line[0]) <= 0:
+                overdue = line[0].next_at <= self._clock()  # then the sender of the place may have it
+                if not overdue and not await self._deliver(line[0], at_once=True):
+                    break
+                line.popleft()
+        except ProviderError as error:
+            log.warning("answer_left_to_the_outbox", error=error.message)
+        finally:
+            del self._lines[place]
+            if line:
+                at = self._clock()
+                with contextlib.suppress(ProviderError):
+                    await self._db.run(lambda tx: outbox.let_go(tx, line, at))
+            self._wanted.set()
+
+    async def _watching(self) -> None:
+        while True:
+            self._wanted.clear()
+            pause = await self._round()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+
+    async def _round(self) -> float:
+        """Start a sender for every place that is behind. Returns seconds until the next look."""
+        try:
+            behind = await self._db.read(lambda tx: outbox.due(tx, list(self._clients)))
+        except ProviderError:
+            return 1.0
+        except Exception:
+            log.exception("outbox_stumbled")
+            return 5.0
+        now = self._clock()
+        pause = POLL if self._db.is_sqlite else POLL_REPLICAS
+        first: dict[tuple[str, str], datetime] = {}
+        for row in behind:
+            place = (row.platform, row.place)
+            at = max(row.next_at, self._resting.get(place, row.next_at))
+            first[place] = min(at, first.get(place, at))
+        for place, next_at in first.items():
+            if place in self._senders:
+                self._nudges[place].set()
+            elif (left := self._elsewhere.get(place, 0.0) - time.monotonic()) > 0:
+                pause = min(pause, left)
+            elif next_at > now:
+                pause = min(pause, (next_at - now).total_seconds())
+            else:
+                self._nudges[place] = asyncio.Event()
+                self._senders[place] = asyncio.create_task(self._serve(place))
+        return max(0.02, pause)
+
+    async def _serve(self, place: tuple[str, str]) -> None:
+        try:
+            while True:
+                if not await self._take(place):
+                    return
+                row, wait = await self._next(place)
+                if row is not None:
+                    if not await self._deliver(row) and place in self._resting:
+                        break
+                    await asyncio.sleep(self._pace.get(row.platform, 0.0))
+                elif wait is None:
+                    break
+                else:
+                    await self._nudged(place, min(wait, self._patience) if self._late else wait)
+        except asyncio.CancelledError:
+            # Perhaps cut in a sending: not let go, so that the next one knows of the doubt.
+            self._leases.pop(place, None)
+            raise
+        except ProviderError as error:
+            log.warning("sender_paused", error=error.message)
+            await asyncio.sleep(1.0)
+        except Exception:
+            log.exception("sender_stumbled", platform=place[0])
+            await asyncio.sleep(1.0)
+        finally:
+            if place not in self._unsure.values():  # else the lease runs out, and the next one knows of the doubt
+                await self._leave(place)
+            self._leases.pop(place, None)
+            self._senders.pop(place, None)
+            self._wanted.set()
+
+    async def _take(self, place: tuple[str, str]) -> bool:
+        """Be the one replica that sends to this place, also before each message; False: another one is."""
+        return self._is_fresh(place) or await self._ask_for(place)
+
+    def _is_fresh(self, place: tuple[str, str]) -> bool:
+        """Whether no other replica can be sending there; a pause of this process ends it."""
+        return self._db.is_sqlite or time.monotonic() < self._leases.get(place, 0.0)
+
+    async def _ask_for(self, place: tuple[str, str]) -> bool:
+        at, began = self._clock(), time.monotonic()
+        hold = await self._db.run(lambda tx: outbox.take_place(tx, *place, self._owner, at, LEASE))
+        if hold is None:
+            self._leases.pop(place, None)
+            self._elsewhere[place] = time.monotonic() + ELSEWHERE
+            return False
+        # Half of it, so that what is sent now is answered before the lease ends.
+        self._leases[place] = began + LEASE.total_seconds() / 2
+        self._elsewhere.pop(place, None)
+        if hold.in_doubt:
+            self._doubts[place] = at + timedelta(minutes=1)  # the clocks of replicas differ a little
+        return True
+
+    async def _renewing(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 4)
+            for place in list(self._leases):
+                try:
+                    if place in self._senders:
+                        await self._ask_for(place)
+                    if place not in self._senders:  # it ended meanwhile
+                        await self._leave(place)
+                except Exception as error:  # the lease runs out then, and nothing is sent without one
+                    log.warning("place_not_renewed", error=type(error).__name__)
+
+    async def _leave(self, place: tuple[str, str]) -> None:
+        if self._leases.pop(place, None) is None:
+            return
+        with contextlib.suppress(ProviderError):
+            await asyncio.shield(self._db.run(lambda tx: outbox.leave_place(tx, *place, self._owner)))
+
+    async def _nudged(self, place: tuple[str, str], wait: float) -> None:
+        nudge = self._nudges[place]
+        nudge.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await nudge.wait()
+
+    async def _next(self, place: tuple[str, str]) -> tuple[OutboxRow | None, float | None]:
+        """The first message of this place that may go now; else None and seconds until the platform takes more.
+
+        None twice: nothing here can go before the next look.
+        """
+        first = await self._db.read(lambda tx: outbox.due_in(tx, *place))
+        now, wait, blocked = self._clock(), None, False
+        if first and first[0].next_at <= now and self._hold(first[0]) <= 0:
+            return first[0], None
+        behind = await self._db.read(lambda tx: outbox.due_in(tx, *place, limit=WINDOW)) if first else first
+        held: list[OutboxRow] = []
+        for row in behind:
+            early = row.next_at > now
+            # What is not posted yet keeps its order; edits pass what waits.
+            if early or (blocked and not row.ref):
+                blocked = blocked or (early and not row.ref)
+                continue
+            hold = self._hold(row)
+            if hold <= 0:
+                return row, None
+            wait = hold if wait is None else min(wait, hold)
+            held.append(row)
+        if wait is not None:
+            await self._sum_up(place, held, wait)
+        return None, wait
+
+    def _hold(self, row: OutboxRow) -> float:
+        """Seconds the platform wants us to wait before this message."""
+        client = self._clients[row.platform]
+        return client.hold(row.place, bool(row.ref)) if isinstance(client, Paced) else 0.0
+
+    async def _sum_up(self, place: tuple[str, str], held: list[OutboxRow], wait: float) -> None:
+        """Say in one new message how deployments ended whose cards cannot be edited soon enough."""
+        late = [row for row in held if row.ended and row.ref and (row.id, row.wanted) not in self._summed]
+        now = time.monotonic()
+        since = [self._late.setdefault((row.id, row.wanted), now) for row in late]
+        if not late or (wait < self._patience and now - min(since) < self._patience):
+            return
+        catalog = self._catalog()
+        views = await self._db.read(lambda tx: [view_of(tx, row.deployment_id or 0, catalog) for row in late])
+        lines = [deployment_message(view).text for view in views if view is not None]
+        text = "The cards above follow as fast as the chat allows. Ended:\n" + "\n".join(lines)
+        marks = "-".join(f"{row.id}.{row.wanted}" for row in late)
+        key = f"ended:{place[0]}:{hashlib.sha256(marks.encode()).hexdigest()[:32]}"
+        notice = NewNotice(
+            key, *place, Notice.MESSAGE, content=message_to_json(Message(text[:MAX_SUMMARY])), priority=3
+        )
+        at = self._clock()
+        await self._db.run(lambda tx: outbox.put(tx, notice, at))
+        self._summed |= {(row.id, row.wanted) for row in late}
+        self._late.clear()
+        self._nudges[place].set()
+
+    async def _deliver(self, row: OutboxRow, at_once: bool = False) -> bool:
+        """Send one message. False: not now. at_once: do not wait for the record that it arrived."""
+        message = await self._render(row)
+        if message is None:
+            await self._db.run(lambda tx: outbox.bury(tx, row, "nothing to show"))
+            return True
+        digest = _digest(message)
+        if digest == row.last_hash and row.ref:
+            await self._db.run(lambda tx: outbox.sent(tx, row, row.ref, digest))
+            return True
+        if not self._is_fresh((row.platform, row.place)):
+            return False
+        try:
+            ref = await self._send(row, message)
+        except ChatUnavailable as error:
+            await self._later(row, error)
+            return False
+        except OutcomeUnknown as error:
+            self._unsure[row.id] = (row.platform, row.place)
+            await self._later(row, ChatUnavailable(error.message))
+            return False
+        except ChatRejected as error:
+            self._unsure.pop(row.id, None)
+            log.warning("message_refused", platform=row.platform, kind=row.kind.value, error=error.message)
+            said = error.message
+            await self._db.run(lambda tx: outbox.bury(tx, row, said))
+            await self._tell_somebody(row, said)
+            return True
+        self._unsure[row.id] = (row.platform, row.place)  # until it is written down that it arrived
+        self._resting.pop((row.platform, row.place), None)
+        if not at_once:
+            await self._arrived(row, ref, digest)
+            return True
+        recording = asyncio.create_task(self._arrived_later(row, ref, digest))
+        self._direct.add(recording)
+        recording.add_done_callback(self._direct.discard)
+        return True
+
+    async def _arrived(self, row: OutboxRow, ref: str, digest: str) -> None:
+        await self._db.together(lambda tx: outbox.sent(tx, row, ref, digest))
+        self._unsure.pop(row.id, None)
+
+    async def _arrived_later(self, row: OutboxRow, ref: str, digest: str) -> None:
+        try:
+            await self._arrived(row, ref, digest)
+        except ProviderError as error:
+            # It stays in doubt, so it is looked for before it is sent again.
+            log.warning("arrival_not_recorded", error=error.message)
+
+    async def _later(self, row: OutboxRow, error: ChatUnavailable) -> None:
+        """Try again: when the platform says, or ever later."""
+        if self._hold(row) > 0 and error.retry_after:
+            return  # the whole lane waits, so nothing is noted on the message
+        pause = error.retry_after or min(60.0, 0.5 * 2 ** min(row.attempts, 8))
+        next_at, said = self._clock() + timedelta(seconds=pause), error.message
+        self._resting[row.platform, row.place] = next_at
+        await self._db.run(lambda tx: outbox.postpone(tx, row, next_at, said))
+        if isinstance(error, ChatClosed):
+            await self._tell_somebody(row, f"{error.message} {error.advice}")
+
+    async def _tell_somebody(self, row: OutboxRow, why: str) -> None:
+        """A message did not arrive: an answer goes to whoever asked, and of a card its requester hears, once a day."""
+        at, catalog, platforms = self._clock(), self._catalog(), list(self._clients)
+
+        def work(tx: Tx) -> None:
+            notice = undelivered.instead(tx, row, why, catalog, platforms, at)
+            if notice is not None:
+                outbox.put(tx, notice, at)
+                if notice.key.startswith("instead:"):
+                    outbox.bury(tx, row, why)
+
+        await self._db.run(work)
+        self._wanted.set()
+
+    async def _send(self, row: OutboxRow, message: Message) -> str:
+        client = self._clients[row.platform]
+        if row.ref:
+            try:
+                await client.edit(row.place, row.ref, message, row.key)
+                return row.ref
+            except MessageGone as error:
+                log.info("message_posted_anew", platform=row.platform, error=error.message)
+            return await client.post(row.place, message, row.key, row.thread)
+        unsure = self._may_be_there(row)
+        if unsure and isinstance(client, FindsPosted):
+            # Our question, or the process before us, may have been answered with a message we do not know of.
+            found = await client.find(row.place, row.key, row.thread, row.created_at)
+            if found is not None:
+                await client.edit(row.place, found, message, row.key)
+                return found
+        ref = await client.post(row.place, message, row.key, row.thread)
+        if unsure and not isinstance(client, FindsPosted):
+            # Posting once per key may have given us the message of before, which still shows what was true then.
+            await client.edit(row.place, ref, message, row.key)
+        return ref
+
+    def _may_be_there(self, row: OutboxRow) -> bool:
+        """Whether it may have been posted without our knowing: by us, before our start, or by a lost replica."""
+        doubted = self._doubts.get((row.platform, row.place))
+        before_us = row.created_at < self._started_at or (doubted is not None and row.created_at <= doubted)
+        return before_us or row.id in self._unsure
+
+    async def _render(self, row: OutboxRow) -> Message | None:
+        if row.kind is Notice.MESSAGE:
+            message = message_from_json(row.content) if row.content is not None else None
+        else:
+            catalog = self._catalog()
+            view = await self._db.read(lambda tx: view_of(tx, row.deployment_id or 0, catalog))
+            message = RENDERERS[row.kind](view) if view is not None else None
+        return self._speak(row.platform, row.place, message) if message is not None else None
+
+
+def view_of(tx: Tx, deployment_id: int, catalog: Catalog) -> View | None:
+    """What a card needs to know, or None if the deployment is gone."""
+    seen = rows.get(tx, deployment_id)
+    if seen is None:
+        return None
+    can_roll_back = False
+    if seen.state.is_good:
+        newest = rows.last_good(tx, seen.service, seen.environment)
+        older = rows.last_good(tx, seen.service, seen.environment, before=seen.id, not_digest=seen.digest)
+        can_roll_back = newest is not None and newest.id == seen.id and older is not None
+    return View(seen, rows.votes_of(tx, deployment_id), catalog, can_roll_back)
+
+
+def _digest(message: Message) -> str:
+    return hashlib.sha256(json.dumps(message_to_json(message), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,280 @@
+"""Calls to Slack's Web API for every workspace: one shared session, no hidden retries, errors by what to do next.
+
+Retrying is the outbox's trade, because only it knows whether a second message would be seen. Source: docs.slack.dev
+"Rate limits", "Web API" and the reference of each method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+from pydantic import SecretStr
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
+
+from bot.errors import OutcomeUnknown
+from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable, MessageGone
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_BASE_URL = "https://slack.com/api/"
+TIMEOUT = 10.0
+"""Seconds for one call; after that its outcome is unknown."""
+CREDENTIAL_PAUSE = 60.0
+CLOSED_PAUSE = 300.0
+
+CREDENTIALS = frozenset(
+    [
+        "invalid_auth",
+        "not_authed",
+        "account_inactive",
+        "token_revoked",
+        "token_expired",
+        "no_permission",
+        "missing_scope",
+        "not_allowed_token_type",
+        "access_denied",
+        "ekm_access_denied",
+        "org_login_required",
+    ]
+)
+"""Our own standing is wrong: an administrator has to act, and until then everything waits."""
+CLOSED = frozenset(["channel_not_found", "not_in_channel", "is_archived"])
+"""Somebody can open the place to us, so what is wanted there waits."""
+GONE = frozenset(
+    [
+        "messages_tab_disabled",
+        "cannot_reply_to_message",
+        "user_not_found",
+        "users_not_found",
+        "user_disabled",
+        "user_not_visible",
+        "user_not_in_channel",
+        "cannot_dm_bot",
+        "restricted_action",
+        "restricted_action_read_only_channel",
+        "restricted_action_thread_only_channel",
+        "restricted_action_non_threadable_channel",
+    ]
+)
+CONTENT = frozenset(
+    [
+        "no_text",
+        "msg_too_long",
+        "msg_blocks_too_long",
+        "too_many_attachments",
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "markdown_text_conflict",
+        "invalid_arguments",
+        "metadata_too_large",
+        "invalid_metadata_format",
+        "invalid_metadata_schema",
+    ]
+)
+MESSAGE = frozenset(
+    [
+        "message_not_found",
+        "cant_update_message",
+        "edit_window_closed",
+        "is_inactive",
+        "block_mismatch",
+        "update_failed",
+        "streaming_state_conflict",
+    ]
+)
+UNSURE = frozenset(["fatal_error", "internal_error", "request_timeout"])
+"""Slack says of these that the call may have partly succeeded."""
+LATER = frozenset(
+    [
+        "ratelimited",
+        "rate_limited",
+        "message_limit_exceeded",
+        "service_unavailable",
+        "team_added_to_org",
+    ]
+)
+
+ADVICE = {
+    "not_in_channel": "Type /invite @slipway there.",
+    "channel_not_found": "If it is private, type /invite @slipway there; else correct its name in the catalog.",
+    "is_archived": "Unarchive it, or name another channel in the catalog.",
+    "missing_scope": "Install the app again with the manifest that `slipway manifest slack` prints.",
+}
+
+
+class ContentRefused(ChatRejected):
+    """Slack does not take this content; a plain short text may still go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One installation. user_id and bot_id: the bot's own; scopes: those granted, empty if Slack did not say."""
+
+    team_id: str
+    user_id: str
+    bot_id: str
+    token: SecretStr
+    name: str = ""
+    scopes: frozenset[str] = frozenset()
+
+
+class SlackApi:
+    """Every call we make. The first token's workspace is the primary one, whose ids are written bare."""
+
+    def __init__(self, tokens: Sequence[SecretStr], base_url: str = DEFAULT_BASE_URL, timeout: float = TIMEOUT) -> None:
+        """Nothing is called yet. base_url ends in `/api/`; timeout: seconds per call."""
+        self._tokens = tuple(tokens)
+        self._base_url = base_url
+        self._timeout = timeout
+        self._session: aiohttp.ClientSession | None = None
+        self._clients: dict[str, AsyncWebClient] = {}
+        self.workspaces: dict[str, Workspace] = {}
+        self.primary = ""
+        self.refused = ""
+        """Why our credentials were refused last, empty while they are good."""
+
+    async def open(self) -> None:
+        """Ask Slack which workspace each token is for.
+
+        Raises:
+            ChatUnavailable: not reached now. ChatRejected: a token is refused.
+        """
+        for token in self._tokens:
+            if any(known.token == token for known in self.workspaces.values()):
+                continue
+            answer = await self._sent(self._client(token), "auth.test", {}, {})
+            scopes = {name.strip() for name in answer.headers.get("x-oauth-scopes", "").split(",")}
+            seen = Workspace(
+                team_id=str(answer["team_id"]),
+                user_id=str(answer["user_id"]),
+                bot_id=str(answer.get("bot_id") or ""),
+                token=token,
+                name=str(answer.get("team") or ""),
+                scopes=frozenset(scopes - {""}),
+            )
+            self.workspaces[seen.team_id] = seen
+            self._clients[seen.team_id] = self._client(token)
+            self.primary = self.primary or seen.team_id
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def lost(self, team: str) -> None:
+        """The app was removed there: its token is dead, and readiness says so until a call works again."""
+        self.refused = "app_uninstalled"
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The shared connections; made on first use, inside the event loop."""
+        if self._session is None or self._session.closed:
+            connector = aiohttp.TCPConnector(limit=100, keepalive_timeout=60)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=self._timeout), trust_env=True
+            )
+        return self._session
+
+    def socket_client(self) -> AsyncWebClient:
+        """A client without a bot token, for `apps.connections.open`."""
+        return AsyncWebClient(base_url=self._base_url, session=self.session, retry_handlers=[], timeout=15)
+
+    async def call(self, method: str, team: str = "", **arguments: Any) -> AsyncSlackResponse:
+        """Call with a JSON body. team: the workspace, empty for the primary one. Raises as `_refusal` says."""
+        return await self._sent(self._for(team), method, {"json": arguments}, arguments)
+
+    async def ask(self, method: str, team: str = "", **arguments: Any) -> AsyncSlackResponse:
+        """As `call`, with form fields: reading methods take no JSON."""
+        return await self._sent(self._for(team), method, {"params": arguments}, arguments)
+
+    async def pages(self, method: str, team: str = "", limit: int = 200, **arguments: Any) -> AsyncIterator[Any]:
+        """Every page of a listing method."""
+        cursor = ""
+        while True:
+            more = {"cursor": cursor} if cursor else {}
+            page = await self.ask(method, team, limit=limit, **arguments, **more)
+            yield page
+            cursor = str((page.get("response_metadata") or {}).get("next_cursor") or "")
+            if not cursor:
+                return
+
+    async def upload(self, url: str, content: bytes) -> None:
+        """Send a file's bytes to the address Slack gave. Raises ChatUnavailable."""
+        try:
+            async with self.session.post(url, data=content) as answer:
+                if answer.status != 200:
+                    raise ChatUnavailable(f"Slack did not take the file ({answer.status}).")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ChatUnavailable("Slack did not take the file.") from error
+
+    def _client(self, token: SecretStr) -> AsyncWebClient:
+        return AsyncWebClient(
+            token=token.get_secret_value(),
+            base_url=self._base_url,
+            session=self.session,
+            retry_handlers=[],
+            timeout=int(self._timeout) or 1,
+        )
+
+    def _for(self, team: str) -> AsyncWebClient:
+        client = self._clients.get(team or self.primary)
+        if client is None:
+            raise ChatUnavailable("Slack was not reached since the start.", retry_after=2.0)
+        return client
+
+    async def _sent(
+        self, client: AsyncWebClient, method: str, how: Mapping[str, Any], arguments: Mapping[str, Any]
+    ) -> AsyncSlackResponse:
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer: AsyncSlackResponse = await client.api_call(method, **how)
+        except SlackApiError as error:
+            raise self._refusal(method, error, arguments) from None
+        except aiohttp.ClientConnectorError as error:
+            raise ChatUnavailable(f"Slack cannot be reached ({method}).") from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise OutcomeUnknown(f"Slack did not answer {method}.") from error
+        self.refused = ""
+        return answer
+
+    def _refusal(self, method: str, error: SlackApiError, arguments: Mapping[str, Any]) -> Exception:
+        """What a refused call means. Never quotes the answer: it may hold what we sent."""
+        response = error.response
+        status = int(getattr(response, "status_code", 0) or getattr(response, "status", 0) or 0)
+        if status == 429:
+            return ChatUnavailable(f"Slack asks us to slow down ({method}).", retry_after=_retry_after(response))
+        data = getattr(response, "data", None)
+        code = str(data.get("error") or "") if isinstance(data, Mapping) else ""
+        if status >= 500 or not code or code in UNSURE:
+            return OutcomeUnknown(f"Slack answered {method} with {code or status}.")
+        place = str(arguments.get("channel") or arguments.get("channel_id") or arguments.get("users") or "Slack")
+        if code in CREDENTIALS:
+            self.refused = code
+            log.error("slack_refuses_us", method=method, code=code)
+            return ChatUnavailable(_told(f"Slack refuses our token ({code}).", code), retry_after=CREDENTIAL_PAUSE)
+        if code in CLOSED:
+            return ChatClosed(f"Slack does not let me into {place} ({code}).", ADVICE[code], retry_after=CLOSED_PAUSE)
+        if code in MESSAGE:
+            return MessageGone(f"Slack does not let me change that message ({code}).")
+        if code in CONTENT:
+            return ContentRefused(f"Slack does not take that message ({code}).")
+        if code in LATER:
+            return ChatUnavailable(f"Slack asks us to slow down ({code}).", retry_after=_retry_after(response))
+        return ChatRejected(f"Slack refuses a message to {place} ({code}).")
+
+
+def _told(sentence: str, code: str) -> str:
+    return f"{sentence} {ADVICE.get(code, 'Put a new one into SLACK_BOT_TOKEN and start again.')}"
+
+
+def _retry_after(response: Any) -> float:
+    headers = getattr(response, "headers", None) or {}
+    given = headers.get("Retry-After") or headers.get("retry-after") or "1"
+    return min(300.0, max(0.1, float(given))) if str(given).replace(".", "", 1).isdigit() else 1.0

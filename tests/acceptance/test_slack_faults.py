@@ -1,0 +1,211 @@
+"""Slack misbehaves: the deployment goes on, the message arrives when it can, somebody is told when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.deployments.model import State
+from tests.acceptance.test_slack import cards, press
+from tests.fakes.slack import BOT_USER, FakeSlack, words
+from tests.support.slack import USERS, company, running_on_slack
+from tests.support.world import World, make_world
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with FakeSlack() as fake:
+        company(fake)
+        yield fake
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path / "world", channels={"slack": "C1"})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429, "error": "ratelimited", "headers": {"Retry-After": "1"}, "times": 2},
+        {"status": 500, "times": 2},
+        {"error": "fatal_error", "times": 2},
+        {"status": 503, "delay": 0.2, "times": 2},
+        {"lost": True, "times": 1},
+    ],
+    ids=["429", "500", "fatal", "503", "answer lost"],
+)
+async def test_the_card_arrives_once_whatever_slack_answers(
+    world: World, slack: FakeSlack, fault: dict[str, object]
+) -> None:
+    """Also when the message was posted and only the answer was lost: it is found again, not posted twice."""
+    slack.fail("chat.postMessage", **fault)
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/deploy app prod")
+        await slipway.answered(1)
+        seen = await slipway.ends()
+    assert seen.state is State.SUCCEEDED
+    (card,) = cards(slack, "C1")
+    assert "✅" in words(card)
+
+
+async def test_a_silent_slack_delays_nothing_but_the_message(world: World, slack: FakeSlack) -> None:
+    """No answer at all: the acknowledgement and the deployment do not wait for it."""
+    async with running_on_slack(world, slack) as slipway:
+        assert slipway.app.slack is not None
+        slipway.app.slack.api._timeout = 0.3
+        await slack.command(USERS["owner"], "/status")
+        await slipway.answered(1)
+        slack.fail("chat.postMessage", hang=True, times=2)
+        started = time.monotonic()
+        await slack.command(USERS["owner"], "/deploy app prod")
+        assert time.monotonic() - started < 0.25
+        assert (await slipway.ends()).state is State.SUCCEEDED
+    assert len([one for one in cards(slack, "C1") if "app" in one["text"]]) == 1
+
+
+async def test_a_dropped_socket_in_the_middle_of_a_click(tmp_path: Path, slack: FakeSlack) -> None:
+    """The click was stored before the acknowledgement that never left; and the bot comes back by itself."""
+    world = make_world(tmp_path / "world", channels={"slack": "C1"})
+    world.push(test="exit 1")
+    async with running_on_slack(world, slack, socket=True) as slipway:
+        await slack.command(USERS["owner"], "/deploy app prod")
+        await slipway.ends()
+        (card,) = cards(slack, "C1")
+        world.push(message="fixed")
+        clicking = asyncio.create_task(press(slack, "owner", card, "retry", "C1"))
+        await asyncio.sleep(0)
+        await slack.disconnect()
+        await slipway.until(lambda: _true(slack.connections >= 2), "a second socket")
+        await clicking
+        assert (await slipway.ends(2)).state is State.FAILED
+        assert await slipway.app.readiness() == {}
+        await slack.command(USERS["owner"], "/status")
+        await slipway.answered(3)
+
+
+async def test_a_token_revoked_while_running(world: World, slack: FakeSlack) -> None:
+    """The deployment goes on, readiness says what is wrong, and what waited is sent when the token is good again."""
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/status")
+        await slipway.answered(1)
+        known, slack.tokens = slack.tokens, {}
+        await slack.command(USERS["owner"], "/deploy app prod")
+        await slipway.until(lambda: _ended(slipway), "the end of d-1")
+        assert "token" in (await slipway.app.readiness())["slack"]
+        assert world.count("deploys") == 1
+        slack.tokens = known
+
+
+@pytest.mark.parametrize("error", ["channel_not_found", "not_in_channel"])
+async def test_an_answer_that_cannot_be_posted_goes_to_the_asker(world: World, slack: FakeSlack, error: str) -> None:
+    """Slash commands work in every channel, the bot does not: the asker reads the answer, and why it came there."""
+    slack.channel("C2", "elsewhere", member=False)
+    async with running_on_slack(world, slack) as slipway:
+        channel = "C2" if error == "not_in_channel" else "C404"
+        await slack.command(USERS["owner"], "/whoami", channel=channel)
+        await slipway.until(lambda: _true(bool(slack.direct(USERS["owner"]))), "the answer")
+    (answer,) = slack.direct(USERS["owner"])
+    assert "Owner" in words(answer)
+
+
+async def test_a_closed_channel_is_told_once_and_served_when_opened(tmp_path: Path, slack: FakeSlack) -> None:
+    """The requester hears what to do about it; nothing is lost meanwhile."""
+    world = make_world(tmp_path / "world", channels={"slack": "C2"})
+    slack.channel("C2", "closed", member=False)
+    async with running_on_slack(world, slack) as slipway:
+        await slack.write(USERS["owner"], "deploy app prod")
+        await slipway.until(lambda: _ended(slipway), "the end of d-1")
+        await slipway.until(lambda: _true("/invite" in words(slack.direct(USERS["owner"]))), "the hint")
+    assert len([one for one in slack.direct(USERS["owner"]) if "/invite" in words(one)]) == 1
+
+
+async def test_whoever_cannot_be_written_to(world: World, slack: FakeSlack) -> None:
+    """A personal message that is refused is told in the channel instead of being lost."""
+    world.push(test="exit 1")
+    slack.fail("chat.postMessage", error="cannot_dm_bot", times=0)
+    slack.faults.clear()
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/status")
+        await slipway.answered(1)
+        slack.users[USERS["owner"]]["is_bot"] = True
+        await slack.command(USERS["owner"], "/deploy app prod")
+        await slipway.ends()
+    assert slack.direct(USERS["owner"]) == []
+    assert "cannot_dm_bot" in words(slack.posts("C1"))
+
+
+async def test_content_that_slack_refuses_is_said_plainly(world: World, slack: FakeSlack) -> None:
+    """A limit we did not know of costs the layout, never the message."""
+    slack.fail("chat.postMessage", error="msg_blocks_too_long")
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/whoami")
+        await slipway.answered(1)
+    (answer,) = slack.posts("C1")
+    assert answer["text"].strip()
+    assert answer["blocks"] == []
+
+
+async def test_a_deleted_card_is_posted_anew(world: World, slack: FakeSlack) -> None:
+    """Somebody tidied the channel: the end is still seen."""
+    slack.fail("chat.update", error="message_not_found")
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/deploy app prod")
+        await slipway.ends()
+    assert "✅" in words(cards(slack, "C1")[-1])
+
+
+async def test_a_crash_between_posting_and_remembering(world: World, slack: FakeSlack) -> None:
+    """The next process finds the message of the one before by its metadata."""
+    from bot.store import outbox
+    from bot.store.tables import outbox as table
+
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/whoami")
+        await slipway.answered(1)
+        # As it stands when the power goes between Slack's answer and our transaction.
+        await slipway.app.db.run(lambda tx: tx.execute(table.update().values(sent=0, ref="", last_hash="")))
+        assert await slipway.app.db.read(outbox.lag) == 1
+    async with running_on_slack(world, slack) as slipway:
+        await slipway.quiet()
+    assert len(slack.posts("C1")) == 1
+
+
+async def test_slack_away_at_the_start(world: World, slack: FakeSlack) -> None:
+    """The bot starts, says it is not ready, and comes up by itself."""
+    slack.fail("auth.test", status=503, times=1)
+    async with running_on_slack(world, slack) as slipway:
+        assert "slack" in await slipway.app.readiness()
+        assert (await slack.command(USERS["owner"], "/whoami"))[0] == 503
+        await slipway.until(lambda: _ready(slipway), "readiness")
+        await slack.command(USERS["owner"], "/whoami")
+        await slipway.answered(1)
+    assert BOT_USER in slack.users
+
+
+async def test_a_wrong_token_is_told_at_start_by_name(world: World, slack: FakeSlack) -> None:
+    """One sentence that names the setting, and never the value."""
+    from bot.errors import SlipwayError
+
+    slack.tokens = {}
+    with pytest.raises(SlipwayError, match="SLACK_BOT_TOKEN") as told:
+        async with running_on_slack(world, slack):
+            pass
+    assert "xoxb" not in str(told.value)
+
+
+async def _true(value: bool) -> bool:
+    return value
+
+
+async def _ended(slipway: object) -> bool:
+    seen = await slipway.get(1)  # type: ignore[attr-defined]
+    return seen is not None and seen.state.is_final
+
+
+async def _ready(slipway: object) -> bool:
+    return await slipway.app.readiness() == {}  # type: ignore[attr-defined,no-any-return]

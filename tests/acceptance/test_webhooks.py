@@ -1,0 +1,206 @@
+"""Events from repositories and CI systems: what they start, what they wake, and what they must not do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from bot.app import App, Outside
+from bot.deployments.model import State
+from bot.pipelines import remote
+from tests.fakes.github import signature
+from tests.fakes.jenkins import FakeJenkins, notification
+from tests.fakes.serving import serving
+from tests.support.running import POLL, Running, settings_for
+from tests.support.world import World
+
+SECRETS = {
+    "github_hook_secret": SecretStr("github-secret"),
+    "gitlab_hook_secret": SecretStr("gitlab-token"),
+    "jenkins_hook_secret": SecretStr("jenkins-token"),
+}
+
+
+@asynccontextmanager
+async def hooked(world: World, **settings: object) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+    """A Slipway with hooks, and a client that calls them."""
+    app = App(settings_for(world).model_copy(update={**SECRETS, **settings}), Outside(poll=POLL))
+    await app.start()
+    transport = httpx.ASGITransport(app.asgi)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://slipway") as client:
+            yield Running(app), client
+    finally:
+        await app.stop()
+
+
+def change(world: World, **defaults: Any) -> None:
+    """Lay values over the catalog's defaults."""
+    path = world.directory / "slipway.yaml"
+    root = json.loads(path.read_text())
+    root["defaults"] |= defaults
+    path.write_text(json.dumps(root))
+
+
+def push_body(commit: str, email: str = "owner@slipway.example", branch: str = "main", **more: object) -> bytes:
+    """What GitHub posts on a push to the service's repository."""
+    body = {
+        "ref": f"refs/heads/{branch}",
+        "after": commit,
+        "repository": {"full_name": "repos/app"},
+        "pusher": {"name": "x", "email": email},
+        "head_commit": {"id": commit, "message": "second"},
+        "commits": [{"added": [], "modified": ["message.txt"], "removed": []}],
+    }
+    return json.dumps(body | more).encode()
+
+
+async def push(client: httpx.AsyncClient, body: bytes, delivery: str = "d1", secret: str = "github-secret") -> Any:
+    headers = {"X-GitHub-Event": "push", "X-GitHub-Delivery": delivery, "X-Hub-Signature-256": signature(secret, body)}
+    return await client.post("/hooks/github", content=body, headers=headers)
+
+
+async def test_a_push_deploys_what_follows_its_branch(world: World) -> None:
+    """Merge to main and it runs; every repeat of the event, in whatever form, does nothing more."""
+    change(world, auto_deploy=True)
+    commit = world.push("second")
+    async with hooked(world) as (slipway, client):
+        answer = await push(client, push_body(commit))
+        assert (answer.status_code, answer.json()["detail"]) == (202, ["app/prod: d-1"])
+        for delivery in ("d1", "d2"):
+            await push(client, push_body(commit), delivery)
+        seen = await slipway.ends()
+        assert await slipway.get(2) is None
+    assert (seen.state, seen.requested_by, seen.reason) == (State.SUCCEEDED, "owner", "push to main")
+    assert (world.count("builds"), world.count("deploys")) == (1, 1)
+
+
+async def test_a_forged_or_useless_event_changes_nothing(world: World) -> None:
+    """Without the signature nobody deploys; a body we cannot read is told so; an unknown event is answered politely."""
+    change(world, auto_deploy=True)
+    body = push_body(world.push("second"))
+    async with hooked(world) as (slipway, client):
+        assert (await push(client, body, secret="guess")).status_code == 401
+        assert (await client.post("/hooks/github", content=body)).status_code == 401
+        assert (await client.post("/hooks/jenkins?token=wrong", content=b"{}")).status_code == 401
+        assert (await client.post("/hooks/gitlab", content=b"{}")).status_code == 401
+        assert (await client.post("/hooks/standard", content=b"{}")).status_code == 404
+        assert (await client.post("/hooks/jenkins?token=jenkins-token", content=b"[]")).status_code == 400
+        headers = {"X-Hub-Signature-256": signature("github-secret", b"{}"), "X-GitHub-Event": "star"}
+        answer = await client.post("/hooks/github", content=b"{}", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ignored"})
+        assert (await client.post("/hooks/jenkins?token=x", content=b"x" * 6_000_000)).status_code == 413
+        assert await slipway.get(1) is None
+
+
+async def test_who_may_not_deploy_does_not_by_pushing(world: World) -> None:
+    """A push is a request like any other: the rules are asked, and the refusal is on record."""
+    change(world, auto_deploy=True)
+    commit = world.push("second")
+    async with hooked(world) as (slipway, client):
+        outsider = await push(client, push_body(commit, "outsider@slipway.example"), "d1")
+        stranger = await push(client, push_body(commit, "evil@example.org"), "d2")
+        assert outsider.json()["status"] == "app/prod: refused (not_permitted)"
+        assert stranger.json()["status"] == "app/prod: refused (unknown_caller)"
+        entries = [(entry.actor, entry.action, entry.outcome) for entry in await slipway.audit()]
+        assert await slipway.get(1) is None
+    assert ("outsider", "push:deploy", "refused") in entries
+    assert ("evil@example.org", "push:deploy", "refused") in entries
+
+
+async def test_what_is_not_meant_is_not_deployed(world: World) -> None:
+    """By hand unless the catalog says otherwise; skip markers, other branches, other files, older commits."""
+    commit = world.push("second")
+    async with hooked(world) as (slipway, client):
+        assert (await push(client, push_body(commit), "d1")).json()["status"] == "ignored"
+        change(world, auto_deploy=True, paths=["pay/*"])
+    async with hooked(world) as (slipway, client):
+        assert (await push(client, push_body(commit), "d2")).json()["status"] == "ignored"
+    change(world, auto_deploy=True, paths=[])
+    async with hooked(world) as (slipway, client):
+        skipped = push_body(commit, head_commit={"id": commit, "message": "typo [skip deploy]"})
+        assert "skipped" in (await push(client, skipped, "d3")).json()["status"]
+        assert (await push(client, push_body(commit, branch="feature"), "d4")).json()["status"] == "ignored"
+        older = (await push(client, push_body("a" * 40), "d5")).json()["status"]
+        assert older == "app/prod: main is at another commit by now"
+        assert await slipway.get(1) is None
+
+
+async def test_a_newer_push_replaces_one_that_still_waits(world: World) -> None:
+    """Three merges in a row: the first is on its way, the second never need be."""
+    change(world, auto_deploy=True)
+    first = world.push("second", test="sleep 2")
+    async with hooked(world) as (slipway, client):
+        await push(client, push_body(first), "d1")
+        await slipway.reaches(State.BUILDING, 1)
+        for number, text in enumerate(("third", "fourth"), 2):
+            await push(client, push_body(world.push(text)), f"d{number}")
+        ends = [(await slipway.ends(number)).state for number in (1, 2, 3)]
+    assert ends == [State.SUCCEEDED, State.SUPERSEDED, State.SUCCEEDED]
+
+
+async def test_a_jenkins_run_is_known_within_a_second_of_its_hook(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way with a CI system elsewhere; the poll is so slow here that only the hook can be the reason."""
+    monkeypatch.setattr(remote, "FASTEST", timedelta(minutes=1))
+    monkeypatch.setattr(remote, "SLOWEST", timedelta(minutes=1))
+    change(world, pipeline={"provider": "jenkins", "name": "team/app"})
+    world.push("second")
+    fake = FakeJenkins("team/app")
+    fake.queue_looks = 0
+    async with serving(fake.app) as url:
+        jenkins = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
+        async with hooked(world, **jenkins) as (slipway, client):
+            await slipway.say("owner", "/deploy app prod")
+            seen = await slipway.reaches(State.BUILDING)
+
+            async def looked_at() -> bool:
+                return fake.app.count(r"GET /job/team/job/app/1/api") > 0
+
+            await slipway.until(looked_at, "Jenkins to be looked at")
+            ((_, build),) = fake.jobs["team/app"].builds.values()
+            build.looks = 10
+            body = notification("team/app", 1, f"{seen.intent}-r1")
+            sent = time.monotonic()
+            answer = await client.post("/hooks/jenkins?token=jenkins-token", content=body)
+            assert answer.json()["status"] == "woken"
+
+            async def built() -> bool:
+                now = await slipway.get(1)
+                return now is not None and now.state is not State.BUILDING
+
+            await slipway.until(built, "the hook to be followed")
+            took = time.monotonic() - sent
+            ended = await slipway.ends()
+    assert took < 1
+    assert ended.state is State.SUCCEEDED
+    assert len(fake.built) == 1
+    assert fake.built[0]["SLIPWAY_COMMIT"] == ended.commit
+
+
+async def test_a_system_that_is_down_is_named_and_delays_nobody_else(world: World) -> None:
+    """One CI system hangs: its deployment says so, the others go on."""
+    change(world, pipeline={"provider": "jenkins", "name": "team/app"})
+    path = world.directory / "services" / "all.yaml"
+    path.write_text(
+        "app: {team: shop, owners: [owner]}\n"
+        "other: {team: shop, owners: [owner], pipeline: {provider: shell}, repo: repos/app}\n"
+    )
+    jenkins = {"jenkins_url": "http://127.0.0.1:9", "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
+    async with hooked(world, patience_seconds=60.0, **jenkins) as (slipway, _client):
+        await slipway.say("owner", "/deploy app prod")
+        await slipway.say("owner", "/deploy other prod")
+        assert (await slipway.ends(2)).state is State.SUCCEEDED
+        seen = await slipway.get(1)
+    assert seen is not None
+    assert (seen.state, seen.data.waiting_for) == (State.BUILDING, "Jenkins does not answer.")
+    assert seen.data.waiting_since_at is not None

@@ -1,0 +1,186 @@
+"""A GitLab: projects, pipelines made by the API, jobs, traces, child pipelines, forbidden variables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from tests.fakes.builds import KINDS, STAGES, Build
+from tests.fakes.serving import Faulty
+
+JOBS = {
+    "waiting": "created",
+    "running": "running",
+    "good": "success",
+    "bad": "failed",
+    "aborted": "canceled",
+    "skipped": "skipped",
+}
+RUNS = {"good": "success", "bad": "failed", "aborted": "canceled", "": "running"}
+TOKEN = "glpat-test"
+
+
+@dataclass
+class Pipeline:
+    """One pipeline. parent: it is a child of that one."""
+
+    id: int
+    ref: str
+    sha: str
+    build: Build
+    variables: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    parent: int = 0
+    manual: bool = False
+
+
+class FakeGitLab:
+    """State, and the knobs that tests turn.
+
+    variables_allowed: the project's setting. child: every pipeline has its stage `build` in a child pipeline. moved:
+    the branch is at this commit when a pipeline is made. status: shown instead of the true one.
+    """
+
+    def __init__(self, *projects: str) -> None:
+        self.projects = projects
+        self.pipelines: dict[int, Pipeline] = {}
+        self.variables_allowed = True
+        self.child = False
+        self.moved = ""
+        self.manual = False
+        self.status = ""
+        self.posts = 0
+        self.played: list[int] = []
+        self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST"])]))
+
+    @property
+    def built(self) -> list[Pipeline]:
+        """Every pipeline that was asked for."""
+        return [one for one in self.pipelines.values() if not one.parent]
+
+    async def _serve(self, request: Request) -> Response:
+        if request.headers.get("private-token") != TOKEN:
+            return JSONResponse({"message": "401 Unauthorized"}, 401)
+        parts = request.scope["raw_path"].decode().partition("?")[0].removeprefix("/api/v4/").split("/")
+        if parts[0] != "projects" or unquote(parts[1]) not in (*self.projects, "1"):
+            return JSONResponse({"message": "404 Project Not Found"}, 404)
+        match request.method, parts[2:]:
+            case "GET", []:
+                return JSONResponse({"id": 1, "path_with_namespace": unquote(parts[1])})
+            case "POST", ["pipeline"]:
+                return self._create(await request.json())
+            case "GET", ["pipelines"]:
+                return self._list(request)
+            case _, ["pipelines", number, *rest] if int(number) in self.pipelines:
+                return self._pipeline(self.pipelines[int(number)], rest)
+            case _, ["jobs", number, verb]:
+                return self._job(request, int(number), verb)
+        return JSONResponse({"message": "404 Not Found"}, 404)
+
+    def _create(self, body: dict[str, Any]) -> Response:
+        self.posts += 1
+        variables = {one["key"]: one["value"] for one in body.get("variables", ())}
+        if variables and not self.variables_allowed:
+            return JSONResponse({"message": {"base": ["Insufficient permissions to set pipeline variables"]}}, 400)
+        if not body.get("ref"):
+            return JSONResponse({"message": {"base": ["Reference not found"]}}, 400)
+        inputs = body.get("inputs", {})
+        commit = variables.get("SLIPWAY_COMMIT") or inputs.get("commit", "")
+        build = Build(KINDS.get(commit, "good"), commit, {**variables, **inputs})
+        number = 61 + len(self.pipelines)
+        sha = self.moved or commit
+        self.pipelines[number] = Pipeline(number, body["ref"], sha, build, variables, inputs, manual=self.manual)
+        if self.child:
+            self.pipelines[number + 1] = Pipeline(number + 1, body["ref"], sha, build, parent=number)
+        return JSONResponse(self._json(self.pipelines[number]), 201)
+
+    def _json(self, pipeline: Pipeline) -> dict[str, Any]:
+        return {
+            "id": pipeline.id,
+            "ref": pipeline.ref,
+            "sha": pipeline.sha,
+            "source": "api",
+            "name": f"Release {pipeline.inputs['slipway_intent']}" if "slipway_intent" in pipeline.inputs else None,
+            "status": self.status or ("manual" if pipeline.manual else RUNS[pipeline.build.result]),
+            "web_url": f"https://gitlab.example/team/hello/-/pipelines/{pipeline.id}",
+            "created_at": datetime.now(UTC).isoformat(),
+            "new_field": {"of": "a newer GitLab"},
+        }
+
+    def _list(self, request: Request) -> Response:
+        query = request.query_params
+        shown = [self._json(one) for one in reversed(self.pipelines.values()) if not one.parent]
+        shown = [one for one in shown if one["ref"] == query["ref"]]
+        return JSONResponse(shown[: int(query["per_page"])])
+
+    def _pipeline(self, pipeline: Pipeline, rest: list[str]) -> Response:
+        match rest:
+            case []:
+                pipeline.build.look()
+                return JSONResponse(self._json(pipeline))
+            case ["variables"]:
+                return JSONResponse([{"key": key, "value": value} for key, value in pipeline.variables.items()])
+            case ["jobs"]:
+                return JSONResponse([self._job_json(pipeline, stage) for stage in reversed(self._stages(pipeline))])
+            case ["bridges"]:
+                child = self.pipelines.get(pipeline.id + 1)
+                bridge = {"id": 900, "stage": "build", "status": "running", "downstream_pipeline": None}
+                if child is not None and child.parent == pipeline.id:
+                    bridge["downstream_pipeline"] = {"id": child.id, "project_id": 1}
+                    return JSONResponse([bridge])
+                return JSONResponse([])
+            case ["test_report"]:
+                cases = [{"classname": "test_total.Total", "name": "test_total", "status": "failed"}]
+                failing = pipeline.build.kind == "failing" and pipeline.build.over
+                return JSONResponse({"test_suites": [{"test_cases": cases if failing else []}]})
+            case ["cancel"]:
+                pipeline.build.aborted = pipeline.build.aborted or not pipeline.build.over
+                return JSONResponse(self._json(pipeline))
+        return JSONResponse({"message": "404 Not Found"}, 404)
+
+    def _stages(self, pipeline: Pipeline) -> tuple[str, ...]:
+        if pipeline.parent:
+            return ("build",)
+        return ("test",) if self.child else STAGES
+
+    def _job_json(self, pipeline: Pipeline, stage: str) -> dict[str, Any]:
+        status = JOBS[pipeline.build.states()[stage]]
+        return {
+            "id": pipeline.id * 10 + STAGES.index(stage),
+            "name": f"{stage} it",
+            "stage": stage,
+            "status": "manual" if pipeline.manual and stage == "build" else status,
+            "allow_failure": False,
+            "duration": 1.5 if status in ("success", "failed") else None,
+            "failure_reason": "script_failure" if status == "failed" else None,
+        }
+
+    def _job(self, request: Request, number: int, verb: str) -> Response:
+        pipeline = self.pipelines.get(number // 10)
+        if pipeline is None:
+            return JSONResponse({"message": "404 Not Found"}, 404)
+        if verb == "play":
+            if not pipeline.manual:
+                return JSONResponse({"message": "400 Unplayable Job"}, 400)
+            pipeline.manual = False
+            self.played.append(number)
+            return JSONResponse({"id": number})
+        stage = STAGES[number % 10]
+        text = f"section_start:1:step\r\x1b[0K\x1b[32;1m$ ./{stage}\x1b[0;m\n{pipeline.build.log_of(stage)}"
+        return PlainTextResponse(text if pipeline.build.log_of(stage) else "")
+
+
+def pipeline_hook(pipeline: int, intent: str, status: str = "success") -> bytes:
+    """What a project hook posts for a pipeline."""
+    variables = [{"key": "SLIPWAY_INTENT", "value": intent}] if intent else []
+    attributes = {"id": pipeline, "ref": "main", "status": status, "source": "api", "variables": variables}
+    project = {"id": 1, "path_with_namespace": "team/hello"}
+    return json.dumps({"object_kind": "pipeline", "object_attributes": attributes, "project": project}).encode()

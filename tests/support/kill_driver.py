@@ -1,0 +1,266 @@
+"""Runs one deployment again and again, and cuts the power at every boundary of it in turn.
+
+A boundary is before a call to the database, the pipeline, the Git writer, the delivery or the chat; shortly after it
+was begun (inside); and after it returned, before anybody could use the answer. For each one: a fresh world, a process
+that is killed there with SIGKILL, a second one that finishes, and a look at what the world says was done.
+
+    python -m tests.support.kill_driver DIRECTORY SCENARIO SHARD SHARDS STRIDE [DATABASE_URL_TEMPLATE]
+
+Prints a JSON line per boundary with what is wrong (empty: all is well). The parent process stays without threads, so
+that it can fork: starting an interpreter for each of some hundred lives would take most of the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bot.app import App, Outside
+from bot.chat.base import IncomingCommand
+from bot.deployments.engine import EngineSettings
+from bot.logging import set_up_logging
+from bot.store import audit, outbox
+from bot.store import deployments as rows
+from tests.support.running import settings_for
+from tests.support.world import World, make_world
+
+LEASE = {"": timedelta(seconds=15)}
+"""On SQLite the next life voids the leases of the one before; on PostgreSQL it waits for them."""
+SHORT_LEASE = timedelta(seconds=2)
+
+INSIDE = 0.004
+"""Seconds after the begin of a call at which it is 'inside'."""
+POINTS = 3
+
+
+class Power:
+    """Counts boundaries and goes out at one of them."""
+
+    def __init__(self, out_at: int | None) -> None:
+        self.out_at = out_at
+        self.passed = 0
+
+    def boundary(self) -> None:
+        self.passed += 1
+        if self.passed == self.out_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def inside(self) -> threading.Timer | None:
+        self.passed += 1
+        if self.passed != self.out_at:
+            return None
+        timer = threading.Timer(INSIDE, os.kill, (os.getpid(), signal.SIGKILL))
+        timer.start()
+        return timer
+
+
+class Cut:
+    """A part of the application with a switch before, in and after each call that writes."""
+
+    def __init__(self, part: Any, power: Power, names: frozenset[str]) -> None:
+        self._part = part
+        self._power = power
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._part, name)
+        if name not in self._names:
+            return value
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            self._power.boundary()
+            timer = self._power.inside()
+            result = await value(*arguments, **named)
+            if timer is not None:
+                timer.join()  # the call was quicker: then it is cut right after
+            self._power.boundary()
+            return result
+
+        return call
+
+
+SWITCHES = {
+    "db": frozenset({"run"}),
+    "pipeline": frozenset({"find", "trigger", "look", "failure", "cancel"}),
+    "writer": frozenset({"read", "find", "write", "remove"}),
+    "delivery": frozenset({"sync", "look", "running", "failure"}),
+    "console": frozenset({"post", "edit"}),
+}
+
+
+async def live(world: World, database_url: str, power: Power, commands: list[tuple[str, str]]) -> None:
+    """One life of the bot: take the commands (again), and end when everything has ended and was told."""
+    outside = Outside(
+        poll=timedelta(milliseconds=30),
+        engine=_engine(database_url),
+        wrap=lambda name, part: Cut(part, power, SWITCHES[name]),
+    )
+    app = App(settings_for(world, database_url), outside)
+    await app.start()
+    for number, (person, text) in enumerate(commands):
+        await app.dispatcher.command(IncomingCommand("console", f"e{number}", person, "#releases", text))
+        async with asyncio.timeout(40):
+            while not await _ended(app, number + 1):
+                await asyncio.sleep(0.01)
+    await app.stop()
+
+
+def _engine(database_url: str) -> EngineSettings:
+    lease = LEASE.get(database_url, SHORT_LEASE)
+    return EngineSettings(lease=lease, poll=timedelta(milliseconds=200), patience=timedelta(seconds=10))
+
+
+async def _ended(app: App, number: int) -> bool:
+    def look(tx: Any) -> bool:
+        seen = rows.get(tx, number)
+        return seen is not None and seen.state.is_final and outbox.lag(tx) == 0
+
+    return await app.db.read(look)
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run in a forked process; its exit code, negative for a signal."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException as error:
+            print(f"life ended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+SCENARIOS: dict[str, list[tuple[str, str]]] = {
+    "succeeds": [("owner", "/deploy app prod")],
+    "fails": [("owner", "/deploy app prod")],
+    "goes_back": [("owner", "/deploy app prod first"), ("owner", "/deploy app prod")],
+}
+EXPECTED: dict[str, dict[str, Any]] = {
+    "succeeds": {"states": ["succeeded"], "builds": 1, "deploys": 1, "commits": 1, "personal": 0},
+    "fails": {"states": ["failed"], "builds": 0, "deploys": 0, "commits": 0, "personal": 1},
+    "goes_back": {"states": ["succeeded", "rolled_back"], "builds": 2, "deploys": 3, "commits": 3, "personal": 1},
+}
+
+
+def prepare(directory: Path, scenario: str) -> World:
+    """The world before the first command."""
+    world = make_world(directory, verify={"timeout": "300ms", "settle": "1ms", "interval": "60ms"})
+    if scenario == "fails":
+        world.push("hello", test="echo 'AssertionError: 2 != 3' >&2; exit 1")
+    if scenario == "goes_back":
+        world.tag("first")
+        world.push("broken")
+    return world
+
+
+async def verdict(world: World, database_url: str, scenario: str) -> list[str]:
+    """What is wrong now."""
+    app = App(settings_for(world, database_url))
+    wanted = EXPECTED[scenario]
+    problems = []
+    try:
+        found = await app.db.read(lambda tx: rows.history(tx, limit=10))
+        seen = {
+            "states": [one.state.value for one in reversed(found)],
+            "builds": world.count("builds"),
+            "deploys": world.count("deploys"),
+            "commits": len(world.config_log()),
+            "personal": len([m for m in await app.console_store.newest("owner") if m.person == "owner"]),
+        }
+        problems += [f"{key}: {seen[key]} instead of {wanted[key]}" for key in wanted if seen[key] != wanted[key]]
+        cards = [m.card for m in await app.console_store.newest("lead") if m.card]
+        told = [card["state"] for card in cards]
+        if told != wanted["states"]:
+            problems.append(f"cards say {told}")
+        _, broken = await app.db.read(audit.verify)
+        problems += [f"audit: {broken}"] if broken else []
+        for one in found:
+            path = await app.db.read(lambda tx, number=one.id: rows.path(tx, number))  # type: ignore[misc]
+            if any(a.to_state != b.from_state for a, b in itertools.pairwise(path)):
+                problems.append(f"{one.ref}: gap in {[step.to_state for step in path]}")
+    finally:
+        await app.http.aclose()
+        app.db.close()
+    return problems
+
+
+def one_boundary(directory: Path, scenario: str, number: int | None, url: str) -> tuple[int, list[str]]:
+    """Cut at the boundary, start again, look. Returns how many boundaries the first life passed (0 if it was cut)."""
+    world = prepare(directory, scenario)
+    commands = SCENARIOS[scenario]
+    counter = directory / "passed"
+
+    def first() -> None:
+        power = Power(number)
+        asyncio.run(live(world, url, power, commands))
+        counter.write_text(str(power.passed))
+
+    code = in_child(first)
+    passed = int(counter.read_text()) if counter.exists() else 0
+    problems = []
+    if code == -signal.SIGKILL:
+        code = in_child(lambda: asyncio.run(live(world, url, Power(None), commands)))
+    if code != 0:
+        problems.append(f"the last life ended with {code}")
+    report = directory / "verdict.json"
+
+    def look() -> None:
+        report.write_text(json.dumps(asyncio.run(verdict(world, url, scenario))))
+
+    in_child(look)
+    problems += json.loads(report.read_text()) if report.exists() else ["no verdict"]
+    shutil.rmtree(directory, ignore_errors=True)
+    return passed, problems
+
+
+def main() -> None:
+    """See the module."""
+    set_up_logging("error")  # to standard error: standard output is the report
+    base, scenario, shard, shards, stride = Path(sys.argv[1]), sys.argv[2], *(int(word) for word in sys.argv[3:6])
+    template_url = sys.argv[6] if len(sys.argv) > 6 else ""
+    numbers = itertools.count(1)
+
+    def run(number: int | None) -> tuple[int, list[str]]:
+        name = f"kill_{scenario}_{shard}_{next(numbers)}"
+        url = template_url.replace("DATABASE", name)
+        if template_url:
+            create_database(template_url, name)
+        return one_boundary(base / f"world-{scenario}-{shard}-{number or 0}", scenario, number, url)
+
+    boundaries, problems = run(None)
+    print(json.dumps({"boundary": 0, "passed": boundaries, "problems": problems}), flush=True)
+    for number in range(1 + shard * stride, boundaries + 1, shards * stride):
+        _, problems = run(number)
+        print(json.dumps({"boundary": number, "problems": problems}), flush=True)
+
+
+def create_database(template_url: str, name: str) -> None:
+    """A database of that name beside the others. In a child: this process must stay without connections."""
+
+    def work() -> None:
+        import psycopg
+
+        address = template_url.replace("postgresql+psycopg", "postgresql").replace("DATABASE", "postgres")
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+
+    if in_child(work) != 0:
+        raise SystemExit("no database")
+
+
+if __name__ == "__main__":
+    main()

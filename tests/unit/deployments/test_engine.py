@@ -1,0 +1,326 @@
+"""The engine: nothing is lost, nothing runs twice at once, and what cannot go on ends in the open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from bot.catalog.load import load_catalog
+from bot.deployments.engine import Engine, EngineSettings, Go, Handler, Outcome, Stay
+from bot.deployments.model import Deployment, State
+from bot.deployments.moves import Moves
+from bot.errors import ProviderRejected, ProviderUnavailable
+from bot.store import deployments as rows
+from bot.store.database import Database
+from bot.store.migrate import migrate
+from tests.support import FakeClock
+from tests.support.rows import new_deployment
+from tests.support.world import make_world
+
+QUICK = EngineSettings(lease=timedelta(seconds=1), patience=timedelta(minutes=10), poll=timedelta(milliseconds=50))
+
+
+class Bench:
+    """A database with a catalog beside it, and engines on it."""
+
+    def __init__(self, url: str, directory: Path, clock: FakeClock) -> None:
+        self.db = Database(url)
+        migrate(self.db)
+        catalog = load_catalog(make_world(directory).directory)
+        self.moves = Moves(lambda: catalog, ("console",))
+        self.clock = clock
+
+    async def create(self, key: str = "k", state: State = State.QUEUED, service: str = "app") -> Deployment:
+        """A deployment that is due now."""
+        new = new_deployment(key, state, service)
+        return (await self.db.run(lambda tx: self.moves.create(tx, new, self.clock())))[0]
+
+    @asynccontextmanager
+    async def engine(self, **handlers: Handler) -> AsyncIterator[Engine]:
+        """A running engine with these handlers, by the state's value."""
+        engine = Engine(self.db, self.moves, {State(name): one for name, one in handlers.items()}, self.clock, QUICK)
+        await engine.start()
+        try:
+            yield engine
+        finally:
+            await engine.stop(grace=0.2)
+
+    async def until(self, condition: Callable[[Deployment], bool], number: int = 1) -> Deployment:
+        """Wait until the row is like that."""
+        async with asyncio.timeout(20):
+            while True:
+                seen = await self.db.read(lambda tx: rows.get(tx, number))
+                if seen is not None and condition(seen):
+                    return seen
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def bench(database_url: str, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Bench]:
+    one = Bench(database_url, tmp_path / "world", clock)
+    yield one
+    one.db.close()
+
+
+async def test_states_follow_each_other_and_are_written_down(bench: Bench) -> None:
+    """Each move leaves a transition; the target is held in between and free at the end."""
+
+    async def queued(seen: Deployment) -> Outcome:
+        return Go(State.BUILDING, seen.data)
+
+    async def building(seen: Deployment) -> Outcome:
+        holder = await bench.db.read(lambda tx: rows.holder(tx, "app", "prod"))
+        assert holder is not None
+        return Go(State.SUCCEEDED, seen.data, digest="sha256:1")
+
+    await bench.create()
+    async with bench.engine(queued=queued, building=building):
+        seen = await bench.until(lambda row: row.state.is_final)
+    path = await bench.db.read(lambda tx: rows.path(tx, seen.id))
+    assert [step.to_state for step in path] == ["queued", "building", "succeeded"]
+    assert seen.digest == "sha256:1"
+    assert await bench.db.read(lambda tx: rows.holder(tx, "app", "prod")) is None
+
+
+async def test_a_signal_while_a_handler_runs_is_not_lost(bench: Bench) -> None:
+    """The handler wants to sleep for an hour; the signal that came meanwhile wakes it at once."""
+    calls = 0
+
+    async def queued(seen: Deployment) -> Outcome:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await bench.db.run(lambda tx: rows.wake(tx, seen.id, bench.clock()))
+        if calls == 2:
+            return Go(State.FAILED, seen.data)
+        return Stay(bench.clock() + timedelta(hours=1), seen.data)
+
+    await bench.create()
+    async with bench.engine(queued=queued):
+        await bench.until(lambda row: row.state.is_final)
+    assert calls == 2
+
+
+async def test_a_short_wait_writes_nothing(bench: Bench) -> None:
+    """Polling a pipeline for an hour must not write for an hour."""
+    looked = asyncio.Event()
+    calls = 0
+
+    async def queued(seen: Deployment) -> Outcome:
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            looked.set()
+        return Stay(bench.clock() + timedelta(milliseconds=5), seen.data)
+
+    before = await bench.create()
+    async with bench.engine(queued=queued):
+        await asyncio.wait_for(looked.wait(), 10)
+        during = await bench.db.read(lambda tx: rows.get(tx, before.id))
+    assert during is not None
+    assert (during.version, during.wake_at) == (before.version, before.wake_at)
+
+
+async def test_losing_the_guard_is_normal(bench: Bench) -> None:
+    """A person cancelled while the handler worked: its result is dropped and the new state goes on."""
+
+    async def building(seen: Deployment) -> Outcome:
+        await bench.db.run(lambda tx: bench.moves.move(tx, seen, State.CANCELLING, at=bench.clock(), actor="owner"))
+        return Go(State.GATING, seen.data)
+
+    async def cancelling(seen: Deployment) -> Outcome:
+        return Go(State.CANCELLED, seen.data)
+
+    await bench.create(state=State.BUILDING)
+    await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
+    async with bench.engine(building=building, cancelling=cancelling):
+        seen = await bench.until(lambda one: one.state.is_final)
+    path = await bench.db.read(lambda tx: rows.path(tx, seen.id))
+    assert [step.to_state for step in path] == ["building", "cancelling", "cancelled"]
+
+
+async def test_an_unreachable_system_is_waited_for_and_given_up_in_the_end(bench: Bench) -> None:
+    """The card says what is waited for; after the patience is over it fails with that sentence."""
+
+    async def building(seen: Deployment) -> Outcome:
+        raise ProviderUnavailable("Jenkins does not answer.")
+
+    await bench.create(state=State.BUILDING)
+    await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
+    async with bench.engine(building=building) as engine:
+        await bench.until(lambda row: row.data.waiting_for == "Jenkins does not answer.")
+        bench.clock.advance(timedelta(minutes=11))
+        engine.poke(1)
+        seen = await bench.until(lambda row: row.state.is_final)
+    assert seen.state is State.FAILED
+    assert seen.data.failure is not None
+    assert (seen.data.failure.step, seen.data.failure.message) == ("build", "Jenkins does not answer.")
+
+
+async def test_a_no_is_believed_at_once(bench: Bench) -> None:
+    """A rejected request is not repeated."""
+    calls = 0
+
+    async def building(seen: Deployment) -> Outcome:
+        nonlocal calls
+        calls += 1
+        raise ProviderRejected("The job is missing.", hint="Create it.")
+
+    await bench.create(state=State.BUILDING)
+    await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
+    async with bench.engine(building=building):
+        seen = await bench.until(lambda row: row.state.is_final)
+    assert calls == 1
+    assert seen.data.failure is not None
+    assert seen.data.failure.message == "The job is missing. Create it."
+
+
+async def test_a_poisonous_row_ends_in_the_open(bench: Bench) -> None:
+    """A defect of ours is counted, tried a few times, and then told; it does not spin for ever."""
+    calls = 0
+
+    async def building(seen: Deployment) -> Outcome:
+        nonlocal calls
+        calls += 1
+        raise RuntimeError("a defect")
+
+    await bench.create(state=State.BUILDING)
+    await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
+    async with bench.engine(building=building) as engine:
+        for _ in range(40):
+            bench.clock.advance(timedelta(minutes=1))
+            engine.poke(1)
+            await asyncio.sleep(0.05)
+        seen = await bench.until(lambda row: row.state.is_final)
+    assert calls == 5
+    assert seen.data.failure is not None
+    assert "Slipway itself stumbled" in seen.data.failure.message
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_two_engines_never_run_one_row_at_once(bench: Bench) -> None:
+    """Leases: fifty rows, two engines, each handler call alone with its row."""
+    inside: set[int] = set()
+    calls: list[int] = []
+
+    async def queued(seen: Deployment) -> Outcome:
+        assert seen.id not in inside
+        inside.add(seen.id)
+        calls.append(seen.id)
+        await asyncio.sleep(0.01)
+        inside.discard(seen.id)
+        return Go(State.FAILED, seen.data)
+
+    for number in range(50):
+        await bench.create(f"k{number}", service=f"s{number}")
+    async with bench.engine(queued=queued), bench.engine(queued=queued):
+        await bench.until(lambda _: len(calls) >= 50)
+        for number in range(1, 51):
+            await bench.until(lambda row: row.state is State.FAILED, number)
+    assert sorted(calls) == list(range(1, 51))
+
+
+async def test_states_without_a_handler_are_left_alone(bench: Bench) -> None:
+    """An older replica does not touch what only a newer one understands."""
+
+    async def queued(seen: Deployment) -> Outcome:
+        return Go(State.FAILED, seen.data)
+
+    await bench.create("old", state=State.BUILDING)
+    await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
+    await bench.create("new", service="other")
+    async with bench.engine(queued=queued):
+        await bench.until(lambda row: row.state is State.FAILED, 2)
+    untouched = await bench.db.read(lambda tx: rows.get(tx, 1))
+    assert untouched is not None
+    assert untouched.state is State.BUILDING
+
+
+async def test_a_word_of_a_newer_slipway_is_kept_and_shown(bench: Bench) -> None:
+    """During a rolling upgrade the older replica lists, wakes and leaves alone a state it never heard of."""
+
+    async def queued(seen: Deployment) -> Outcome:
+        return Go(State.FAILED, seen.data)
+
+    first = await bench.create("new")
+    unheard = State("baking")
+    await bench.db.run(lambda tx: bench.moves.move(tx, first, unheard, at=bench.clock(), actor="newer"))
+    await bench.create("usual", service="other")
+    async with bench.engine(queued=queued):
+        await bench.until(lambda row: row.state is State.FAILED, 2)
+    found = await bench.db.read(lambda tx: rows.history(tx))
+    assert [one.state.value for one in found] == ["failed", "baking"]
+    assert not found[1].state.is_final
+    with pytest.raises(ValueError, match="not a valid State"):
+        State("No State!")
+
+
+async def test_a_stopped_replica_that_comes_back_writes_nothing(bench: Bench) -> None:
+    """Fencing: whoever lost the lease is refused although the row looks as it did."""
+    first = await bench.create()
+    await bench.db.run(lambda tx: rows.claim(tx, "other", [State.QUEUED], bench.clock(), timedelta(seconds=30), 1))
+    with pytest.raises(rows.Overtaken):
+        await bench.db.run(
+            lambda tx: bench.moves.move(tx, first, State.BUILDING, at=bench.clock(), actor="slipway", owner="paused")
+        )
+    with pytest.raises(rows.Overtaken):
+        await bench.db.run(lambda tx: rows.stay(tx, first, first.data, bench.clock(), bench.clock(), "paused"))
+    path = await bench.db.read(lambda tx: rows.path(tx, first.id))
+    assert len(path) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_the_work_of_a_dead_replica_is_taken_over(bench: Bench) -> None:
+    """Its lease runs out by the database's clock, and the poll of the living one finds the row."""
+
+    async def queued(seen: Deployment) -> Outcome:
+        return Go(State.FAILED, seen.data)
+
+    await bench.create()
+    await bench.db.run(lambda tx: rows.claim(tx, "dead", [State.QUEUED], bench.clock(), timedelta(seconds=1), 1))
+    async with bench.engine(queued=queued):
+        await bench.until(lambda row: row.state is State.FAILED)
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_lease_that_could_not_be_renewed_is_not_acted_on(bench: Bench) -> None:
+    """Paused longer than the lease: before the next call outside the replica asks whether the row is still its own."""
+    calls = 0
+
+    async def queued(seen: Deployment) -> Outcome:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await bench.db.run(lambda tx: rows.release(tx, engine.owner, [seen.id]))
+            await bench.db.run(lambda tx: rows.claim(tx, "other", [State.QUEUED], bench.clock(), timedelta(hours=1), 1))
+            engine._renewed[seen.id] = 0.0  # as after a SIGSTOP: the last renewal was long ago
+        return Stay(bench.clock() + timedelta(milliseconds=1), seen.data)
+
+    await bench.create()
+    async with bench.engine(queued=queued) as engine:
+        async with asyncio.timeout(10):
+            while calls == 0 or engine.busy:
+                await asyncio.sleep(0.01)
+    assert calls == 1
+
+
+async def test_a_kind_of_a_newer_slipway_is_left_alone_and_stops_nobody(bench: Bench) -> None:
+    """One row that this version cannot work on must not keep the engine from all others."""
+
+    async def queued(seen: Deployment) -> Outcome:
+        return Go(State.FAILED, seen.data)
+
+    await bench.create("new")
+    await bench.db.run(lambda tx: tx.execute(text("UPDATE deployments SET kind = 'rehearsal'")))
+    await bench.create("usual", service="other")
+    async with bench.engine(queued=queued):
+        await bench.until(lambda row: row.state is State.FAILED, 2)
+    untouched = await bench.db.read(lambda tx: rows.get(tx, 1))
+    assert untouched is not None
+    assert untouched.state is State.QUEUED

@@ -1,0 +1,94 @@
+"""Numbers decide about traffic: what is good, what is bad, and what cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from bot.catalog.model import MetricRule
+from bot.gates.base import Health, MetricsResult
+from bot.gates.prometheus import Prometheus, judge
+from tests.fakes.catalogs import make_service, make_target
+from tests.fakes.prometheus import FakePrometheus, running_prometheus
+
+SUCCESS = MetricRule("success", 'ok{app="{service}",env="{environment}"}', min=0.99)
+FILLED = 'ok{app="hello",env="prod"}'
+LATENCY = MetricRule("latency", "p99", max_factor=1.2, baseline="p99_stable")
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakePrometheus]:
+    async with running_prometheus() as fake:
+        yield fake
+
+
+async def check(fake: FakePrometheus, *rules: MetricRule, token: str = "") -> MetricsResult:
+    target = make_target()
+    async with httpx.AsyncClient() as http:
+        prometheus = Prometheus(http, fake.url, SecretStr(token) if token else None)
+        return await prometheus.check(make_service(target), target, "sha256:1", rules)
+
+
+LIMITS = [
+    (MetricRule("m", "q", min=0.99), 0.99, None, Health.GOOD),
+    (MetricRule("m", "q", min=0.99), 0.9899, None, Health.BAD),
+    (MetricRule("m", "q", max=5), 5, None, Health.GOOD),
+    (MetricRule("m", "q", max=5), float("inf"), None, Health.BAD),
+    (MetricRule("m", "q", min=0, max=0), 0, None, Health.GOOD),
+    (LATENCY, 12, 10.0, Health.GOOD),
+    (LATENCY, 12.1, 10.0, Health.BAD),
+    (MetricRule("m", "q", min_factor=0.9, baseline="b"), 0.8, 1.0, Health.BAD),
+    (MetricRule("m", "q", max_factor=2, baseline="b"), 0.1, 0.0, Health.BAD),
+]
+
+
+@pytest.mark.parametrize(("rule", "number", "baseline", "health"), LIMITS)
+def test_limits_are_good_and_beyond_is_bad(
+    rule: MetricRule, number: float, baseline: float | None, health: Health
+) -> None:
+    """Both edges, and the stable version as a measure."""
+    assert judge(rule, number, baseline)[0] is health
+
+
+ANSWERS: list[tuple[str | list[str] | None, Health, str]] = [
+    ("0.999", Health.GOOD, "success is 0.999"),
+    ("0.5", Health.BAD, "success is 0.5, at least 0.99 is good"),
+    (None, Health.UNKNOWN, "success: no data"),
+    ("NaN", Health.UNKNOWN, "success: no data"),
+    (["1", "1"], Health.UNKNOWN, "success: the query gives 2 series; it must give one"),
+]
+
+
+@pytest.mark.parametrize(("answer", "health", "said"), ANSWERS)
+async def test_no_data_is_not_good(
+    fake: FakePrometheus, answer: str | list[str] | None, health: Health, said: str
+) -> None:
+    """A service without traffic, or a renamed metric, must not be waved through."""
+    fake.answers[FILLED] = answer
+    assert await check(fake, SUCCESS) == MetricsResult(health, said)
+    assert fake.asked == [FILLED]
+
+
+async def test_the_worst_decides_and_is_told(fake: FakePrometheus) -> None:
+    """Of several numbers a person reads those that matter."""
+    fake.answers |= {FILLED: "1", "p99": "30", "p99_stable": "10"}
+    result = await check(fake, SUCCESS, LATENCY)
+    assert result == MetricsResult(Health.BAD, "latency is 30, at most 12 is good (stable: 10)")
+    fake.answers["p99_stable"] = None
+    result = await check(fake, SUCCESS, LATENCY)
+    assert result == MetricsResult(Health.UNKNOWN, "latency of the stable version: no data")
+
+
+async def test_an_unreachable_or_refusing_prometheus_is_unknown(fake: FakePrometheus) -> None:
+    """It is said why, without the token, and nothing goes on meanwhile."""
+    result = await check(fake, SUCCESS)
+    assert (result.health, "parse error" in result.message) == (Health.UNKNOWN, True)
+    fake.token = "right"
+    result = await check(fake, SUCCESS, token="wrong-token")
+    assert result.health is Health.UNKNOWN
+    assert "wrong-token" not in result.message
+    fake.url = "http://127.0.0.1:9"
+    assert (await check(fake, SUCCESS)).message == "success: Prometheus gave no answer (ConnectError)"
