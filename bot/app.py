@@ -404,7 +404,7 @@ class App:
         if self.slack_adapter is not None:
             self.housekeeping.every(timedelta(minutes=20), "slack_people", self.slack_adapter.refresh)
         if self.feishu_adapter is not None:
-            self.housekeeping.every(timedelta(minutes=20), "feishu_people", self.feishu_adapter.refresh)
+            self.housekeeping.every(timedelta(minutes=5), "feishu_people", self.feishu_adapter.refresh)
         self.housekeeping.every(timedelta(minutes=30), "lock_reminders", self.deployments.holds.nag)
         calendars = CalendarWatch(self.db, self.catalog, self._platforms, self._clock, lambda: self.outbox.poke())
         self.housekeeping.every(timedelta(hours=6), "calendars", calendars.look)

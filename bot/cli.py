@@ -181,6 +181,16 @@ def manifest_slack(
     typer.echo(yaml.safe_dump(manifest(commands, address), sort_keys=False, allow_unicode=True).rstrip())
 
 
+@manifest_app.command("feishu")
+def manifest_feishu() -> None:
+    """Print the scopes to import where a Feishu or Lark app is made (Permissions & Scopes, Batch import)."""
+    import json
+
+    from bot.chat.feishu_scopes import to_import
+
+    typer.echo(json.dumps(to_import(), indent=2))
+
+
 @app.command()
 def doctor(config: Config = None, data: Data = None) -> None:
     """Check every configured system, scope and permission, and say what to fix; exit code 1 if anything is."""

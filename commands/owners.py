@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from bot.catalog.find import find_environment, find_service
 from bot.catalog.load import resolve_repo
-from bot.catalog.model import Environment, Kind, Service
+from bot.catalog.model import Environment, Kind, Person, Service
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
 from bot.errors import SlipwayError
 from bot.policy.approvals import eligible
@@ -37,14 +37,14 @@ async def owners(ctx: CommandContext, args: OwnersArgs) -> Reply:
 
 def _by_catalog(ctx: CommandContext, service: Service, place: Environment | None) -> dict[str, str]:
     catalog, team = ctx.catalog, ctx.catalog.teams.get(service.team)
-    fields = {f"owners ({service.source})": _names(ctx, service.owners)}
+    fields = {f"owners ({service.source})": _names(ctx, service.owners, service.owner_groups)}
     if team is not None:
-        fields[f"leads of {team.name}"] = _names(ctx, team.leads)
+        fields[f"leads of {team.name}"] = _names(ctx, team.leads, team.lead_groups)
         limit = "" if place is not None and not place.protected else " (where nothing is protected)"
         if place is None or not place.protected:
-            fields[f"members of {team.name}{limit}"] = _names(ctx, team.members)
-    fields["release managers"] = _names(ctx, catalog.release_managers)
-    fields["administrators"] = _names(ctx, catalog.admins)
+            fields[f"members of {team.name}{limit}"] = _names(ctx, team.members, team.member_groups)
+    fields["release managers"] = _names(ctx, catalog.release_managers, catalog.release_manager_groups)
+    fields["administrators"] = _names(ctx, catalog.admins, catalog.admin_groups)
     for rule in catalog.emergency:
         places = [place.name] if place is not None else list(service.targets)
         if any(matches(rule.scope, service, one, kind) for one in places for kind in Kind):
@@ -82,9 +82,16 @@ def _text(content: bytes) -> str:
         return "["
 
 
-def _names(ctx: CommandContext, people: tuple[str, ...]) -> str:
+def _names(ctx: CommandContext, people: tuple[str, ...], groups: tuple[str, ...] = ()) -> str:
+    """Who has the right, and through which group."""
     known = [ctx.catalog.people[one] for one in people if one in ctx.catalog.people]
-    return ", ".join(one.name if one.active else f"{one.name} (left)" for one in known) or "nobody"
+    return ", ".join(f"{one.name}{_how(ctx, one, groups)}" for one in known) or "nobody"
+
+
+def _how(ctx: CommandContext, person: Person, groups: tuple[str, ...]) -> str:
+    through = next((name for name in groups if person.id in ctx.catalog.groups[name].people), "")
+    said = [*([] if person.active else ["left"]), *([through] if through else [])]
+    return f" ({', '.join(said)})" if said else ""
 
 
 command = Command(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from bot.catalog.model import (
     VerifyRule,
 )
 from bot.catalog.problems import Problem
-from bot.catalog.schema import PersonIn, ScopeIn, ServiceIn, TargetDefaults
+from bot.catalog.schema import PersonIn, ScopeIn, ServiceIn, TargetDefaults, TeamIn
 from bot.catalog.written import Root
 
 Settings = Mapping[str, Any]
@@ -123,16 +123,18 @@ class Builder:
         language = next((one.language for one in wider if one.language is not None), "")
         names = {"service": name, "team": written.team, "language": language}
         owners = written.owners if written.owners is not None else team.value.leads if team else []
+        owning, groups = people_of(self.root, owners)
         return Service(
             name=name,
             team=written.team,
             repo=_filler(names)(repo),
-            owners=_unique(owners),
+            owners=owning,
             language=language,
             labels=written.labels,
             channels=written.channels,
             targets={target.environment: target for target in self._targets(written, names)},
             source=source,
+            owner_groups=groups,
         )
 
     def _targets(self, written: ServiceIn, names: Mapping[str, str]) -> Iterator[Target]:
@@ -222,16 +224,20 @@ def environments(root: Root) -> dict[str, Environment]:
 
 def teams(root: Root) -> dict[str, Team]:
     """Teams by id."""
-    return {
-        name: Team(
-            id=name,
-            name=entry.value.name or name,
-            leads=_unique(entry.value.leads),
-            members=_unique(entry.value.members),
-            channels=entry.value.channels,
-        )
-        for name, entry in root.teams.items()
-    }
+    return {name: _team(root, name, entry.value) for name, entry in root.teams.items()}
+
+
+def _team(root: Root, name: str, written: TeamIn) -> Team:
+    leads, lead_groups = people_of(root, written.leads)
+    members, member_groups = people_of(root, written.members)
+    return Team(name, written.name or name, leads, members, written.channels, lead_groups, member_groups)
+
+
+def people_of(root: Root, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The people that names of people and groups mean, as far as files tell, and the groups among the names."""
+    groups = tuple(dict.fromkeys(one for one in names if one in root.groups and one not in root.people))
+    found = [people for one in names for people in (root.groups[one].value.people if one in groups else [one])]
+    return _unique(found), groups
 
 
 def people(root: Root) -> dict[str, Person]:
@@ -298,7 +304,7 @@ def check_built(services: Mapping[str, Service], root: Root) -> Iterator[Problem
     """Services without an owner or a place to read from and to write to, and two that write to the same place."""
     missing: dict[str, list[tuple[Service, str]]] = {"owners": [], "repo": [], "gitops.repo": []}
     for service in services.values():
-        if not service.owners and not _names_leads(root, service.team):
+        if not (service.owners or service.owner_groups or _names_leads(root, service.team)):
             missing["owners"].append((service, messages.no_owner(service.team)))
         if not service.repo:
             missing["repo"].append((service, messages.no_repository()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from bot.catalog import build, messages, periodics, rules
 from bot.catalog.document import Document
 from bot.catalog.files import SERVICES, UNSURE, Listing, Stamp, list_files, read_file
+from bot.catalog.groups import anybody, with_members
 from bot.catalog.model import Catalog, EmergencyRule, Scope, Service
 from bot.catalog.options import check_options
 from bot.catalog.problems import CatalogProblems, Problem
@@ -143,7 +144,8 @@ class Loader:
             return None, problems
         catalog = _catalog(digest, root, services)
         if not root.problems:
-            problems += [*_check_emergency(catalog), *rules.check_built_rules(catalog, utc_now())]
+            most = with_members(catalog, anybody(catalog))
+            problems += [*_check_emergency(most), *rules.check_built_rules(most, utc_now())]
         return catalog, problems
 
     def _services(self, root: Root, names: Names, files: list[ServiceFile]) -> tuple[dict[str, Service], list[Problem]]:
@@ -189,6 +191,8 @@ def _with_services(names: Names, files: list[ServiceFile], services: Mapping[str
 
 def _catalog(digest: str, root: Root, services: Mapping[str, Service]) -> Catalog:
     people = build.people(root)
+    admins, admin_groups = build.people_of(root, root.setting("admins"))
+    managers, manager_groups = build.people_of(root, root.setting("release_managers"))
     return Catalog(
         digest=digest,
         environments=build.environments(root),
@@ -198,8 +202,10 @@ def _catalog(digest: str, root: Root, services: Mapping[str, Service]) -> Catalo
         windows=rules.windows(root),
         freezes=rules.freezes(root),
         emergency=build.emergency(root),
-        admins=tuple(dict.fromkeys(root.setting("admins"))),
-        release_managers=tuple(dict.fromkeys(root.setting("release_managers"))),
+        admins=admins,
+        release_managers=managers,
+        admin_groups=admin_groups,
+        release_manager_groups=manager_groups,
         channels=root.setting("channels"),
         locale=root.setting("locale"),
         zone=root.setting("zone"),

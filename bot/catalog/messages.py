@@ -344,7 +344,12 @@ def no_beginning() -> str:
 
 def empty_group() -> str:
     """A group of nobody."""
-    return "must name people or shifts"
+    return "must name people, chats or shifts"
+
+
+def person_and_group(name: str) -> str:
+    """A name that could mean either."""
+    return f"'{name}' is a person too; give the group another name."
 
 
 def never_opens(name: str) -> str:

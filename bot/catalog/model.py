@@ -76,13 +76,18 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """People who work together. `channels`: platform name -> place, for instance {"console": "#releases"}."""
+    """People who work together. `channels`: platform name -> place, for instance {"console": "#releases"}.
+
+    lead_groups and member_groups: the groups whose people are among `leads` and `members`.
+    """
 
     id: str
     name: str
     leads: tuple[str, ...] = ()
     members: tuple[str, ...] = ()
     channels: Mapping[str, str] = field(default_factory=dict)
+    lead_groups: tuple[str, ...] = ()
+    member_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +207,10 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What is deployed. `targets`: environment name -> Target, in the environments' order."""
+    """What is deployed. `targets`: environment name -> Target, in the environments' order.
+
+    owner_groups: the groups whose people are among `owners`.
+    """
 
     name: str
     team: str
@@ -213,6 +221,7 @@ class Service:
     channels: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     source: SourceLine | None = None
+    owner_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,12 +326,16 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """People who approve together: always (`people`), or while they are on call (`shifts`)."""
+    """People who own or approve together: always (`people`), or while they are on call (`shifts`, approving only).
+
+    chats: platform -> ids of its user groups and departments, whose members the chat adds to `people` while it runs.
+    """
 
     name: str
     people: tuple[str, ...] = ()
     shifts: tuple[Shift, ...] = ()
     source: SourceLine | None = None
+    chats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +406,7 @@ class Catalog:
     """Everything, checked, frozen and indexed. Built only by `load.py`.
 
     digest: SHA-256 of the files it was read from, so that one can say which catalog decided.
+    admin_groups and release_manager_groups: the groups whose people are among `admins` and `release_managers`.
     """
 
     digest: str
@@ -415,6 +429,8 @@ class Catalog:
     delegations: tuple[Delegation, ...] = ()
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
     periodics: Mapping[str, Periodic] = field(default_factory=dict)
+    admin_groups: tuple[str, ...] = ()
+    release_manager_groups: tuple[str, ...] = ()
 
     def person_by_chat(self, platform: str, user_id: str) -> Person | None:
         """The active person with that account, or None."""

@@ -43,20 +43,27 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What is defined. None: not known, because a file that may hold it is broken; nothing is said about it then."""
+    """What is defined. None: not known, because a file that may hold it is broken; nothing is said about it then.
+
+    owners: what may stand where owners are named, people and groups; owner: what such a one is called.
+    """
 
     environments: Collection[str] | None
     teams: Collection[str] | None
     people: Collection[str] | None
     services: Collection[str] | None = None
     labels: Collection[str] | None = None
+    owners: Collection[str] | None = None
+    owner: str = "person"
     known: Known = field(default_factory=Known)
 
 
 def names_of(root: Root, known: Known) -> Names:
     """The names in the root files."""
     sections = {section: _set(root.names.get(section)) for section in ("environments", "teams", "people")}
-    return Names(**sections, known=known)
+    people, groups = root.names.get("people"), root.names.get("groups")
+    owners = dict.fromkeys([*people, *groups]) if people is not None and groups is not None else None
+    return Names(**sections, owners=owners, owner="person or group" if groups else "person", known=known)
 
 
 def _set(names: Iterable[str] | None) -> Collection[str] | None:
@@ -67,12 +74,13 @@ def check_root(root: Root, names: Names) -> Iterator[Problem]:
     """Everything in the root files except scopes, which need the services."""
     yield from _ids(root)
     yield from _people(root, names)
+    yield from _groups(root, names)
     for entry in root.environments.values():
         yield from _platforms(entry, entry.value.channels, ("channels",), names)
         yield from check_defaults(entry, entry.value.defaults, ("defaults",), names)
     for team in root.teams.values():
-        yield from _each(team, "person", team.value.leads, ("leads",), names.people)
-        yield from _each(team, "person", team.value.members, ("members",), names.people)
+        yield from _each(team, names.owner, team.value.leads, ("leads",), names.owners)
+        yield from _each(team, names.owner, team.value.members, ("members",), names.owners)
         yield from _platforms(team, team.value.channels, ("channels",), names)
         yield from check_defaults(team, team.value.defaults, ("defaults",), names)
     yield from _settings(root, names)
@@ -85,7 +93,7 @@ def check_service(entry: Entry[ServiceIn], names: Names) -> Iterator[Problem]:
     if not NAME.fullmatch(str(entry.path[0])):
         yield entry.problem((), messages.bad_name())
     yield from _one(entry, "team", service.team, ("team",), names.teams)
-    yield from _each(entry, "person", service.owners or (), ("owners",), names.people)
+    yield from _each(entry, names.owner, service.owners or (), ("owners",), names.owners)
     yield from _each(entry, "environment", service.only or (), ("only",), names.environments)
     if service.channels:
         yield from _platforms(entry, service.channels, ("channels",), names)
@@ -189,6 +197,13 @@ def _people(root: Root, names: Names) -> Iterator[Problem]:
                 yield entry.problem(field_, messages.taken(what, account[1], owners[account]))
 
 
+def _groups(root: Root, names: Names) -> Iterator[Problem]:
+    for name, entry in root.groups.items():
+        yield from _platforms(entry, entry.value.chats, ("chats",), names)
+        if name in root.people:
+            yield entry.problem((), messages.person_and_group(name))
+
+
 def _accounts(person: PersonIn) -> Iterator[tuple[Path, str, tuple[str, str]]]:
     if person.email:
         yield ("email",), "The e-mail", ("e-mail", person.email.casefold())
@@ -200,7 +215,7 @@ def _accounts(person: PersonIn) -> Iterator[tuple[Path, str, tuple[str, str]]]:
 def _settings(root: Root, names: Names) -> Iterator[Problem]:
     for section, entry in root.settings.items():
         if section in ("admins", "release_managers"):
-            yield from _each(entry, "person", getattr(entry.value, section), (), names.people)
+            yield from _each(entry, names.owner, getattr(entry.value, section), (), names.owners)
         elif section == "channels":
             yield from _platforms(entry, entry.value.channels, (), names)
         elif section == "zone":

@@ -114,7 +114,8 @@ def groups(root: Root) -> dict[str, Group]:
             Shift(one.person, units.in_zone(one.from_, zone), units.in_zone(one.until, zone, end=True))
             for one in entry.value.shifts
         )
-        found[name] = Group(name, tuple(entry.value.people), shifts, entry.source())
+        chats = {platform: tuple(ids) for platform, ids in entry.value.chats.items()}
+        found[name] = Group(name, tuple(entry.value.people), shifts, entry.source(), chats)
     return found
 
 

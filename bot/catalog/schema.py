@@ -451,15 +451,21 @@ class ShiftIn(Written):
 
 
 class GroupIn(Written):
-    """People who approve together, for good or while they are on call."""
+    """People who own or approve together: by name, as a chat's user group tells, or while they are on call.
+
+    Wherever owners, leads, members, admins or release managers are named, a group's name may stand; shifts count for
+    approvals only.
+    """
 
     people: Words = []
+    chats: dict[str, Words] = {}
+    """Chat platform -> user groups or departments there, whose members belong to the group."""
     shifts: list[ShiftIn] = []
     zone: str | None = None
 
     @model_validator(mode="after")
     def _somebody(self) -> GroupIn:
-        if not self.people and not self.shifts:
+        if not self.people and not self.shifts and not any(self.chats.values()):
             raise ValueError(messages.empty_group())
         return self
 

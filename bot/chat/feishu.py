@@ -36,6 +36,8 @@ START_PATIENCE = 3.0
 """Seconds the start waits for Feishu; after that it goes on in the background."""
 CLICK_PATIENCE = 2.0
 """Seconds until a click is answered although it is still worked on: the client shows an error after 3 s."""
+REFRESH_AFTER = 1.0
+"""Seconds that changes of people and departments are gathered before all are read again."""
 NOT_STORED = "Slipway could not take that down. Press again in a moment."
 TAKEN = "Taken. The card shows what comes of it."
 DONE = "Done."
@@ -75,6 +77,7 @@ class FeishuAdapter:
         self._now = now
         self._patience = patience
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._refreshing = False
         self._connection = self._long_connection() if long_connection else None
 
     def _long_connection(self) -> LongConnection:
@@ -123,6 +126,17 @@ class FeishuAdapter:
             await self._people.refresh(self._catalog())
         except ProviderError as error:
             log.warning("feishu_people_not_read", error=error.message)
+
+    def _refresh_soon(self) -> None:
+        """Once for many events: a reorganisation changes hundreds of people at a time."""
+        if not self._refreshing:
+            self._refreshing = True
+            self._later(self._refreshed())
+
+    async def _refreshed(self) -> None:
+        await asyncio.sleep(REFRESH_AFTER)
+        self._refreshing = False
+        await self.refresh()
 
     async def _reaching(self) -> None:
         pause = 1.0
@@ -194,6 +208,9 @@ class FeishuAdapter:
                 await self._inbound.command(said)
         elif kind in ("contact.user.updated_v3", "contact.user.deleted_v3"):
             self._people.changed(event["event"]["object"], gone=kind.endswith("deleted_v3"))
+            self._refresh_soon()
+        elif kind == "contact.scope.updated_v3" or kind.startswith("contact.department."):
+            self._refresh_soon()
 
     async def _message(self, event: Mapping[str, Any]) -> None:
         if not self._api.bot:

@@ -1,5 +1,7 @@
 """Who a Feishu account is: a person of the catalog by account, e-mail or mobile, unless Feishu says they left.
 
+Also who belongs to the groups of the catalog that name user groups or departments of Feishu.
+
 The addresses of the catalog are resolved in the background; an account nobody has seen yet is asked about once. While
 Feishu cannot be asked, nobody is let in. Source: open.feishu.cn "通过手机号或邮箱获取用户 ID", "获取单个用户信息".
 """
@@ -13,7 +15,9 @@ from typing import Any
 
 import structlog
 
+from bot.catalog.groups import Members, chat_groups, with_members
 from bot.catalog.model import Catalog, Person
+from bot.chat.feishu_groups import FeishuGroups
 from bot.chat.feishu_wire import PLATFORM
 from bot.clock import Clock
 from bot.errors import ProviderError, ProviderUnavailable
@@ -29,22 +33,27 @@ USERS = "/open-apis/contact/v3/users"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What Feishu says of a user. names: everything the catalog may call it by; left: resigned, frozen or gone."""
+    """What Feishu says of a user. names: everything the catalog may call it by; left: resigned, frozen or gone.
+
+    told: whether it says if they left; not without its scope.
+    """
 
     open_id: str
     names: frozenset[str]
     emails: frozenset[str]
     left: bool
     seen_at: datetime
+    told: bool = True
 
 
 class FeishuPeople:
-    """Accounts, and the catalog as Feishu completes it."""
+    """Accounts, groups, and the catalog as Feishu completes it."""
 
     def __init__(self, api: FeishuApi, clock: Clock) -> None:
         """Take the way to Feishu; nothing is read yet."""
         self._api = api
         self._clock = clock
+        self.groups = FeishuGroups(api, clock)
         self._accounts: dict[str, Account] = {}
         self._addresses: dict[str, str] = {}
         self._made: tuple[Catalog, int, Catalog] | None = None
@@ -59,14 +68,20 @@ class FeishuPeople:
             seen = await self._ask(user_id)
         if seen is None or seen.left:
             return None
-        by_account = (catalog.person_by_chat(PLATFORM, name) for name in sorted(seen.names))
-        by_email = (catalog.person_by_email(email) for email in sorted(seen.emails))
-        return next((found for found in (*by_account, *by_email) if found is not None), None)
+        if not seen.told:
+            raise ProviderUnavailable(
+                "Feishu does not tell the bot whether you still work here, so nothing was done.",
+                hint="Ask an administrator to give the app the scope contact:user.employee:readonly.",
+            )
+        return _person(catalog, seen)
 
     # -- the catalog -------------------------------------------------------------------------------------------------
 
     async def refresh(self, catalog: Catalog) -> None:
         """Look up everybody of the catalog. catalog: as it was read. Raises ProviderError; what was known stays."""
+        named = [one for ids in chat_groups(catalog, PLATFORM).values() for one in ids]
+        if await self.groups.refresh(named):
+            self._version += 1
         emails = sorted({one.email.casefold() for one in catalog.people.values() if one.email})
         written = [name for one in catalog.people.values() for name in one.chats.get(PLATFORM, ())]
         mobiles = sorted({name for name in written if name.startswith("+")})
@@ -77,7 +92,7 @@ class FeishuPeople:
             self._addresses = found
             self._version += 1
         known = {name for name in written if name.startswith("ou_")} | set(found.values()) | set(self._accounts)
-        for some in _chunks(sorted(known)):
+        for some in _chunks(sorted(known | self.groups.members(named))):
             answer = await self._api.call("GET", f"{USERS}/batch", user_ids=some, user_id_type="open_id")
             for user in (answer.get("data") or {}).get("items") or ():
                 self._learn(user)
@@ -101,6 +116,19 @@ class FeishuPeople:
         return made[2]
 
     def _completed(self, catalog: Catalog) -> Catalog:
+        completed = self._with_accounts(catalog)
+        return with_members(completed, self._members(completed))
+
+    def _members(self, catalog: Catalog) -> Members:
+        """Who belongs to the catalog's groups, as far as Feishu has told."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, ids in chat_groups(catalog, PLATFORM).items():
+            seen = (self._accounts.get(one) for one in sorted(self.groups.members(ids)))
+            people = (_person(catalog, one) for one in seen if one is not None and one.told and not one.left)
+            found[name] = tuple(dict.fromkeys(one.id for one in people if one is not None))
+        return found
+
+    def _with_accounts(self, catalog: Catalog) -> Catalog:
         changed = {
             name: after
             for name, person in catalog.people.items()
@@ -139,6 +167,7 @@ class FeishuPeople:
         """Take an event about a user: what we knew is void, and somebody deleted has no rights from now on."""
         open_id = str(user.get("open_id") or "")
         old = self._accounts.pop(open_id, None)
+        self.groups.forget(open_id)
         if gone and open_id:
             names = old.names if old is not None else frozenset([open_id])
             emails = old.emails if old is not None else frozenset[str]()
@@ -168,8 +197,16 @@ class FeishuPeople:
             self._version += 1
 
 
+def _person(catalog: Catalog, seen: Account) -> Person | None:
+    """The active person of the catalog an account belongs to."""
+    by_account = (catalog.person_by_chat(PLATFORM, name) for name in sorted(seen.names))
+    by_email = (catalog.person_by_email(email) for email in sorted(seen.emails))
+    return next((found for found in (*by_account, *by_email) if found is not None), None)
+
+
 def _account(user: Mapping[str, Any], at: datetime) -> Account:
-    status = user.get("status") or {}
+    said = user.get("status")
+    status = said if isinstance(said, Mapping) else {}
     names = (user.get("open_id"), user.get("union_id"), user.get("user_id"), user.get("mobile"))
     emails = (user.get("email"), user.get("enterprise_email"))
     return Account(
@@ -178,6 +215,7 @@ def _account(user: Mapping[str, Any], at: datetime) -> Account:
         emails=frozenset(str(email).casefold() for email in emails if email),
         left=bool(status.get("is_resigned") or status.get("is_frozen") or status.get("is_exited")),
         seen_at=at,
+        told=bool(status),
     )
 
 

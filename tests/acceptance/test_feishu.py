@@ -110,6 +110,31 @@ async def test_strangers_and_outsiders_get_nothing(open_world: World, feishu: Fa
     assert open_world.count("builds") == 0
 
 
+async def test_a_department_owns(open_world: World, feishu: FakeFeishu) -> None:
+    """Whoever is in the department that the catalog names may deploy, and may not from the event that moves them."""
+    feishu.departments = {"od-shop": "0", "od-hr": "0"}
+    feishu.users[USERS["outsider"]]["departments"] = ["od-shop"]
+    open_world.write_root(
+        channels=CHANNELS,
+        groups={"shop-people": {"chats": {"feishu": "od-shop"}}},
+        teams={"shop": {"leads": ["lead", "shop-people"], "members": ["developer"]}},
+    )
+    async with running_on_feishu(open_world, feishu) as slipway:
+
+        async def read() -> bool:
+            return "outsider" in slipway.app.catalog().teams["shop"].leads
+
+        await slipway.until(read, "the department to be read")
+        await slipway.type("outsider", "/deploy app prod")
+        assert (await slipway.ends()).state is State.SUCCEEDED
+        feishu.users[USERS["outsider"]]["departments"] = ["od-hr"]
+        moved = {"object": {"open_id": USERS["outsider"]}}
+        await feishu.deliver(feishu.event("contact.user.updated_v3", moved))
+        await slipway.type("outsider", "/rollback app prod")
+        newest = (await slipway.audit())[-1]
+    assert (newest.action, newest.outcome) == ("command", "refused")
+
+
 async def test_everybody_reads_their_language(closed_world: World, feishu: FakeFeishu) -> None:
     """Chinese in the group, English for somebody whose locale says so, each with the clock of their zone."""
     people = {name: {"name": name.title(), "email": f"{name}@slipway.example"} for name in USERS}

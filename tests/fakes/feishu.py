@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from bot.chat.feishu_frames import CONTROL, DATA, Frame, decode, encode
+from bot.chat.feishu_scopes import CALLBACKS, EVENTS, OPTIONAL, OPTIONAL_EVENTS, SCOPES
 
 APP_ID = "cli_fake1"
 APP_SECRET = "feishu-secret-1"
@@ -31,8 +32,38 @@ ENCRYPT_KEY = "feishu-encrypt-key-1"
 TOKEN = "feishu-verification-1"
 TENANT = "tenant1"
 BOT = "ou_bot"
-SCOPES = frozenset(["im:message:send_as_bot", "contact:user.id:readonly", "contact:contact.base:readonly"])
 DAY = 86_400.0
+
+_SEND = ("im:message", "im:message:send_as_bot")
+_BASE = ("contact:contact.base:readonly", "contact:contact:readonly_as_app", "contact:contact:access_as_app")
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "POST /open-apis/im/v1/messages": _SEND,
+    "POST /open-apis/im/v1/messages/{id}/reply": _SEND,
+    "PATCH /open-apis/im/v1/messages/{id}": (*_SEND, "im:message:update"),
+    "PUT /open-apis/im/v1/messages/{id}": (*_SEND, "im:message:update"),
+    "GET /open-apis/im/v1/chats/{id}/members/is_in_chat": ("im:chat", "im:chat:readonly", "im:chat.members:read"),
+    "POST /open-apis/contact/v3/users/batch_get_id": ("contact:user.id:readonly",),
+    "GET /open-apis/contact/v3/users/batch": ("contact:contact.base:readonly",),
+    "GET /open-apis/contact/v3/users/{id}": _BASE,
+    "GET /open-apis/contact/v3/users/find_by_department": (*_BASE, "contact:department.organize:readonly"),
+    "GET /open-apis/contact/v3/departments/{id}/children": (*_BASE, "contact:department.organize:readonly"),
+    "GET /open-apis/contact/v3/group/{id}/member/simplelist": ("contact:group:readonly",),
+    "GET /open-apis/application/v6/applications/{id}": ("application:application:self_manage",),
+    "GET /open-apis/application/v6/applications/{id}/app_versions/{version}": ("application:application:self_manage",),
+    "GET /open-apis/application/v7/app_slash_commands": ("application:app_slash_command:read",),
+    "POST /open-apis/application/v7/app_slash_commands": ("application:app_slash_command:write",),
+    "PATCH /open-apis/application/v7/app_slash_commands/{id}": ("application:app_slash_command:write",),
+}
+"""Scopes of which a call needs one, as its page says."""
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "status": ("contact:user.employee:readonly", "contact:contact:readonly_as_app", "contact:contact:access_as_app"),
+    "enterprise_email": ("contact:user.employee:readonly",),
+    "email": ("contact:user.email:readonly",),
+    "user_id": ("contact:user.employee_id:readonly",),
+    "mobile": ("contact:user.phone:readonly",),
+    "name": ("contact:user.base:readonly",),
+}
+"""Fields of a user that are left out unless one of these scopes is granted."""
 
 COMMON = ("tag", "element_id", "margin")
 CARD_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -114,7 +145,13 @@ class FakeFeishu:
     def __init__(self, limits: bool = False) -> None:
         self.limits = limits
         self.ahead = 0.0
+        self.granted = {*SCOPES, *OPTIONAL}
+        self.subscribed = [*EVENTS, *OPTIONAL_EVENTS]
+        self.callbacks = [*CALLBACKS]
         self.users: dict[str, dict[str, Any]] = {}
+        self.user_groups: dict[str, list[str]] = {}
+        self.departments: dict[str, str] = {}
+        self.slash_commands: list[dict[str, Any]] = []
         self.messages: dict[str, Posted] = {}
         self.history: dict[str, list[tuple[float, dict[str, Any]]]] = defaultdict(list)
         self.groups: set[str] = set()
@@ -148,7 +185,16 @@ class FakeFeishu:
         self._route(app, "PUT", "/open-apis/im/v1/messages/{id}", self._put)
         self._route(app, "POST", "/open-apis/contact/v3/users/batch_get_id", self._ids)
         self._route(app, "GET", "/open-apis/contact/v3/users/batch", self._users)
+        self._route(app, "GET", "/open-apis/contact/v3/users/find_by_department", self._of_department)
         self._route(app, "GET", "/open-apis/contact/v3/users/{id}", self._user)
+        self._route(app, "GET", "/open-apis/contact/v3/departments/{id}/children", self._children)
+        self._route(app, "GET", "/open-apis/contact/v3/group/{id}/member/simplelist", self._group_members)
+        self._route(app, "GET", "/open-apis/application/v6/scopes", self._scopes)
+        self._route(app, "GET", "/open-apis/application/v6/applications/{id}", self._application)
+        self._route(app, "GET", "/open-apis/application/v6/applications/{id}/app_versions/{version}", self._app_version)
+        self._route(app, "GET", "/open-apis/application/v7/app_slash_commands", self._slashes)
+        self._route(app, "POST", "/open-apis/application/v7/app_slash_commands", self._add_slash)
+        self._route(app, "PATCH", "/open-apis/application/v7/app_slash_commands/{id}", self._change_slash)
         self._route(app, "GET", "/open-apis/im/v1/chats/{id}/members/is_in_chat", self._is_in)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -221,6 +267,8 @@ class FakeFeishu:
             token = request.headers.get("Authorization", "").removeprefix("Bearer ")
             if self.tokens.get(token, 0.0) <= self.now():
                 raise Refuse(99991663)
+            if name in NEEDS and not self.granted & set(NEEDS[name]):
+                raise Refuse(99991672)
             body = await request.json() if request.can_read_body else {}
             answer = await work(request, body)
         except Refuse as refused:
@@ -344,13 +392,91 @@ class FakeFeishu:
         wanted = request.query.getall("user_ids", [])
         if len(wanted) > 50:
             raise Refuse(40001)
-        return {"data": {"items": [self.users[one] for one in wanted if one in self.users]}}
+        return {"data": {"items": [self._shown(self.users[one]) for one in wanted if one in self.users]}}
 
     async def _user(self, request: web.Request, _body: Any) -> dict[str, Any]:
         found = self.users.get(request.match_info["id"])
         if found is None:
             raise Refuse(41050)
-        return {"data": {"user": found}}
+        return {"data": {"user": self._shown(found)}}
+
+    def _shown(self, user: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields without their scope are simply not there."""
+        return {key: value for key, value in user.items() if self.granted & set(FIELDS.get(key, self.granted))}
+
+    async def _of_department(self, request: web.Request, _body: Any) -> dict[str, Any]:
+        department = self._department(request.query.get("department_id", ""), request)
+        return self._page(
+            request, [self._shown(one) for one in self.users.values() if department in one.get("departments", ())]
+        )
+
+    async def _children(self, request: web.Request, _body: Any) -> dict[str, Any]:
+        """With `fetch_child`, all below; else the next level."""
+        found, last = [], [self._department(request.match_info["id"], request)]
+        while last:
+            last = [one for one, above in self.departments.items() if above in last]
+            found += [{"open_department_id": one, "parent_department_id": self.departments[one]} for one in last]
+            last = last if request.query.get("fetch_child") == "true" else []
+        return self._page(request, found)
+
+    def _department(self, given: str, request: web.Request) -> str:
+        if request.query.get("department_id_type") != "open_department_id" or given not in self.departments:
+            raise Refuse(40008)
+        return given
+
+    async def _group_members(self, request: web.Request, _body: Any) -> dict[str, Any]:
+        """Users and departments are asked for apart."""
+        members, kind = self.user_groups.get(request.match_info["id"]), request.query.get("member_type", "user")
+        if members is None:
+            raise Refuse(42002)
+        start = {"user": "ou_", "department": "od-"}[kind]
+        found = [{"member_id": one, "member_type": kind} for one in members if one.startswith(start)]
+        return self._page(request, found, "memberlist")
+
+    def _page(self, request: web.Request, items: list[Any], key: str = "items") -> dict[str, Any]:
+        size, start = int(request.query.get("page_size", "50")), int(request.query.get("page_token") or 0)
+        if not 1 <= size <= 50:
+            raise Refuse(40011)
+        more = start + size < len(items)
+        token = {"page_token": str(start + size)} if more else {}
+        return {"data": {key: items[start : start + size], "has_more": more, **token}}
+
+    # -- the app itself ----------------------------------------------------------------------------------------------
+
+    async def _scopes(self, _request: web.Request, _body: Any) -> dict[str, Any]:
+        granted = [{"scope_name": one, "grant_status": 1, "scope_type": "tenant"} for one in sorted(self.granted)]
+        return {"data": {"scopes": [*granted, {"scope_name": "im:resource", "grant_status": 2}]}}
+
+    async def _application(self, _request: web.Request, _body: Any) -> dict[str, Any]:
+        callback = {"callback_type": "webhook", "subscribed_callbacks": self.callbacks}
+        return {"data": {"app": {"app_id": APP_ID, "online_version_id": "oav_1", "callback_info": callback}}}
+
+    async def _app_version(self, request: web.Request, _body: Any) -> dict[str, Any]:
+        if request.query.get("lang") not in ("zh_cn", "en_us", "ja_jp") or request.match_info["version"] != "oav_1":
+            raise Refuse(210001)
+        events = [{"event_type": one, "event_name": one} for one in self.subscribed]
+        return {"data": {"app_version": {"version_id": "oav_1", "status": 1, "event_infos": events}}}
+
+    async def _slashes(self, _request: web.Request, _body: Any) -> dict[str, Any]:
+        return {"data": {"items": self.slash_commands}}
+
+    async def _add_slash(self, _request: web.Request, body: Any) -> dict[str, Any]:
+        """Source: "飞书智能体支持 Slash Command"; 40000000: the name is taken."""
+        name = str(body.get("command") or "")
+        if not name or name.startswith("/") or not body["description"].get("default_value"):
+            raise Refuse(99992402)
+        if any(one["command"] == name for one in self.slash_commands) or len(self.slash_commands) >= 100:
+            raise Refuse(40000000)
+        made = {"command_id": f"sc{next(self._numbers)}", "icon": {"icon_key": "skill_outlined"}, **body}
+        self.slash_commands.append(made)
+        return {"data": made}
+
+    async def _change_slash(self, request: web.Request, body: Any) -> dict[str, Any]:
+        found = next((one for one in self.slash_commands if one["command_id"] == request.match_info["id"]), None)
+        if found is None or body.get("command", found["command"]) != found["command"]:
+            raise Refuse(99992402)
+        found |= body
+        return {"data": found}
 
     # -- what people do ----------------------------------------------------------------------------------------------
 

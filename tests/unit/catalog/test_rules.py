@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.catalog.groups import with_members
 from bot.catalog.load import load_catalog
 from bot.catalog.model import DayKind
 from bot.catalog.problems import CatalogProblems
@@ -91,9 +92,41 @@ approvals:
     assert catalog.delegations[0].to == "rita"
 
 
+def test_a_group_may_stand_where_people_are_named(tmp_path: Path) -> None:
+    """As owner, lead, member, administrator; whom only a chat knows comes later, and is nobody until then."""
+    directory = good(
+        tmp_path,
+        rules="""
+groups:
+  payers: {people: [rita], chats: {feishu: [g128187, od-4e6ac4d14bcd5071a37a39de902c7141]}}
+  unseen: {chats: {slack: S0123}}
+admins: [unseen, leo]
+approvals:
+  - {name: a, seats: [{groups: unseen, count: 2}]}
+emergency:
+  - {name: e, approvers: {count: 2, roles: [owner]}}
+""",
+    )
+    (directory / "services" / "pay.yaml").write_text(
+        "pay: {team: shop, owners: [payers, olive]}\nweb: {team: shop, owners: unseen}\n"
+    )
+    catalog = load_catalog(directory)
+    assert catalog.services["pay"].owners == ("rita", "olive")
+    assert catalog.services["pay"].owner_groups == ("payers",)
+    assert catalog.services["web"].owners == ()
+    assert (catalog.admins, catalog.admin_groups) == (("leo",), ("unseen",))
+    told = with_members(catalog, {"unseen": ("olive", "leo")})
+    assert told.services["web"].owners == ("olive", "leo")
+    assert told.admins == ("leo", "olive")
+    assert with_members(catalog, {"unseen": ()}) is catalog
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("groups: {leo: {people: [rita]}}", "'leo' is a person too"),
+        ("groups: {g: {chats: {feishy: [g1]}}}", "Did you mean feishu?"),
+        ("groups: {g: {people: [leo]}}\nadmins: [gg]", "There is no person or group 'gg'."),
         ("windows: [{name: w}]", "rules.yaml:1: windows[0]: This has no time; write `days`"),
         ('windows: [{name: w, cron: "0 10 * *", duration: 1h}]', "is no cron expression (must have five fields"),
         ('windows: [{name: w, cron: "0 25 * * *", duration: 1h}]', "'25' is no number from 0 to 23"),
@@ -107,7 +140,7 @@ approvals:
         ("windows: [{name: w, days: [mon], from: 2026-02-01, until: 2026-01-01}]", "'until' must be after 'from'"),
         ("calendars: {c: {region: CHN}}", "There are no public holidays for 'CHN'. Did you mean"),
         ("calendars: {c: {holidays: {someday: x}}}", "must be a day such as 2026-11-09"),
-        ("groups: {g: {}}", "must name people or shifts"),
+        ("groups: {g: {}}", "must name people, chats or shifts"),
         ("groups: {g: {people: [lea]}}", "There is no person 'lea'. Did you mean leo?"),
         ("leave: [{person: leo, to: leo, from: 2026-01-01, until: 2026-02-01}]", "stand in for themselves"),
         (
