@@ -65,6 +65,7 @@ async def retry(ctx: ClickContext) -> None:
             origin=_origin(ctx, seen),
             key=f"retry:{seen.id}",
             author=seen.data.author,
+            size=seen.data.size,
         )
     )
     if started.joined:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from bot.policy.model import Outcome, Permission, Verdict
 from bot.sources.git import Revision
 from bot.store import deployments as rows
 from bot.store import releases
-from bot.times import say_when
+from bot.times import parse_when, say_when
 from notifiers.card import Card
 
 
@@ -28,6 +29,9 @@ class DeployArgs(BaseModel, frozen=True):
     version: Annotated[str, Arg(ArgKind.VERSION, label="version|branch")] = ""
     reason: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
     plan: Annotated[bool, Arg(ArgKind.FLAG, option=True)] = False
+    at: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    hotfix: Annotated[bool, Arg(ArgKind.FLAG, option=True)] = False
+    supersede: Annotated[bool, Arg(ArgKind.FLAG, option=True)] = False
 
 
 async def deploy(ctx: CommandContext, args: DeployArgs) -> Reply:
@@ -39,11 +43,12 @@ async def deploy(ctx: CommandContext, args: DeployArgs) -> Reply:
     """
     service, target = find_target(ctx, args.service, args.environment)
     revision = await resolve(ctx, service, target, args.version)
+    at, next_window = when(ctx, args.at)
     wish = Wish(
         person=ctx.caller,
         service=service,
         target=target,
-        kind=Kind.NORMAL,
+        kind=Kind.HOTFIX if args.hotfix else Kind.NORMAL,
         commit=revision.commit,
         version=revision.version,
         branch=revision.branch,
@@ -51,6 +56,10 @@ async def deploy(ctx: CommandContext, args: DeployArgs) -> Reply:
         origin=ctx.origin,
         key=ctx.key,
         author=author_of(ctx, revision),
+        size=await size_of(ctx, service, target, revision.commit),
+        at=at,
+        next_window=next_window,
+        supersede=args.supersede,
     )
     if args.plan:
         return Reply(card=await _plan(ctx, wish, revision))
@@ -62,6 +71,31 @@ async def deploy(ctx: CommandContext, args: DeployArgs) -> Reply:
         f"{seen.service} {seen.release_version} is on its way to {seen.environment} already: "
         f"{seen.ref} is {words(seen.state)}. Nothing new was started."
     )
+
+
+def when(ctx: CommandContext, text: str) -> tuple[datetime | None, bool]:
+    """The instant that was typed after --at, and whether it is the next window. Raises BadInput: no time, or over."""
+    words = text.strip().casefold()
+    if not words or words in ("next-window", "next window"):
+        return None, bool(words)
+    zone = ctx.caller.zone or ctx.catalog.zone
+    at = parse_when(text, ctx.tools.clock(), zone)
+    if at <= ctx.tools.clock():
+        raise BadInput(f"{say_when(at, zone)} is over already.", hint="Write --at next-window or --at tomorrow 10:00.")
+    return at, False
+
+
+async def size_of(ctx: CommandContext, service: Service, target: Target, commit: str) -> int | None:
+    """How many commits would ship, as far as a rule asks; None: it cannot be told, which counts as large."""
+    most = max((rule.larger_than for rule in ctx.catalog.approvals), default=0)
+    if not most:
+        return None
+    good = await ctx.tools.db.read(lambda tx: rows.last_good(tx, service.name, target.environment))
+    if good is None or good.commit == commit:
+        return None if good is None else 0
+    repo = resolve_repo(ctx.tools.directory, service.repo)
+    commits = await ctx.tools.sources.commits(repo, good.commit, commit, most + 1)
+    return len(commits) or None  # An older commit has none that is new, and is no small change for that.
 
 
 def author_of(ctx: CommandContext, revision: Revision) -> str:
@@ -154,5 +188,7 @@ command = Command(
     permission=Permission.RELEASE_DEPLOY,
     args=DeployArgs,
     run=deploy,
-    notes="Without a version, the newest commit of the environment's branch. --plan only shows what would happen.",
+    notes="Without a version, the newest commit of the environment's branch. --plan only shows what would happen. "
+    "--at next-window or --at tomorrow 10:00 waits in the queue till then. --hotfix passes freezes that let hotfixes "
+    "through. --supersede ends what you asked for before and still waits.",
 )

@@ -19,7 +19,7 @@ from bot.store import deployments as rows
 from bot.store import releases
 from bot.store.releases import Release
 from bot.times import say_for, say_when
-from commands.deploy import find_target
+from commands.deploy import find_target, size_of, when
 
 
 class PromoteArgs(BaseModel, frozen=True):
@@ -28,6 +28,7 @@ class PromoteArgs(BaseModel, frozen=True):
     service: Annotated[str, Arg(ArgKind.SERVICE)]
     environment: Annotated[str, Arg(ArgKind.ENVIRONMENT)]
     reason: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    at: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ async def promote(ctx: CommandContext, args: PromoteArgs) -> Reply:
     service, target = find_target(ctx, args.service, args.environment)
     source = environment_before(service, target.environment)
     proven = await _proven(ctx, service, service.targets[source], target)
+    at, next_window = when(ctx, args.at)
     started = await ctx.tools.deployments.start(
         Wish(
             person=ctx.caller,
@@ -61,6 +63,9 @@ async def promote(ctx: CommandContext, args: PromoteArgs) -> Reply:
             origin=ctx.origin,
             key=ctx.key,
             author=proven.deployment.data.author,
+            size=await size_of(ctx, service, target, proven.release.commit),
+            at=at,
+            next_window=next_window,
         )
     )
     if not started.joined:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bot.catalog.model import Catalog
+from bot.catalog.model import Catalog, Kind
 from bot.deployments.engine import STEP_OF_STATE
 from bot.deployments.model import Deployment, State
 from bot.pipelines.base import StageState
@@ -292,6 +292,8 @@ def _fields(view: View) -> dict[str, str]:
         "failed tests": ", ".join(data.failure.tests) if data.failure else "",
         "rule": ", ".join(_rule_names(seen)) if seen.state is State.REFUSED else "",
         "allowed": _at(data.next_change_at, reader_zone) if seen.state is State.REFUSED else "",
+        "kind": "hotfix" if seen.kind is Kind.HOTFIX else "",
+        "starts": _at(data.not_before, reader_zone) if seen.state in (State.QUEUED, State.AWAITING_APPROVAL) else "",
         "expires": _at(data.emergency.expires_at, reader_zone)
         if data.emergency and seen.state is State.AWAITING_APPROVAL
         else "",

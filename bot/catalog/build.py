@@ -33,7 +33,7 @@ Settings = Mapping[str, Any]
 """One or several layers of `TargetDefaults` as plain values; nested ones are mappings too."""
 
 SPECS = ("pipeline", "gitops", "delivery", "verify", "gray")
-VALUES = ("url", "rollback_on_failure", "in_flight", "cluster", "auto_deploy", "paths", "gates", "soak")
+VALUES = ("url", "rollback_on_failure", "in_flight", "cluster", "auto_deploy", "paths", "gates", "soak", "supersede")
 _SHELL, _VALUES = PipelineSpec().provider, GitopsSpec().format
 
 

@@ -214,6 +214,7 @@ def _catalog(digest: str, root: Root, services: Mapping[str, Service]) -> Catalo
         delegations=rules.delegations(root),
         calendars=rules.calendars(root),
         periodics=periodics.periodics(root),
+        limits=rules.limits(root),
         by_chat_id=build.by_chat_id(people),
         by_email={person.email.casefold(): person for person in people.values() if person.email},
     )

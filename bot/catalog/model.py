@@ -186,6 +186,7 @@ class Target:
     gates: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     gray: GrayRule = GrayRule()
     soak: timedelta = timedelta(0)
+    supersede: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +381,26 @@ class ApprovalRule:
     when: Window | None = None
 
 
+class Per(StrEnum):
+    """What a limit counts separately."""
+
+    ALL = "all"
+    ENVIRONMENT = "environment"
+    TEAM = "team"
+    CLUSTER = "cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How many deployments may be at work at once. per: counted for each environment, team or cluster by itself."""
+
+    name: str
+    scope: Scope
+    at_once: int
+    per: Per
+    source: SourceLine
+
+
 @dataclass(frozen=True, slots=True)
 class Periodic:
     """A command issued by the clock as `run_as`, with that person's rights and no others.
@@ -431,6 +452,7 @@ class Catalog:
     periodics: Mapping[str, Periodic] = field(default_factory=dict)
     admin_groups: tuple[str, ...] = ()
     release_manager_groups: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     def person_by_chat(self, platform: str, user_id: str) -> Person | None:
         """The active person with that account, or None."""

@@ -17,6 +17,7 @@ from bot.catalog.schema import (
     FreezeIn,
     GroupIn,
     LeaveIn,
+    LimitIn,
     PersonIn,
     RecursIn,
     ScopeIn,
@@ -120,7 +121,7 @@ def check_defaults(entry: Entry[object], defaults: TargetDefaults, path: Path, n
 
 def check_scopes(root: Root, names: Names) -> Iterator[Problem]:
     """A rule about something that does not exist would silently never apply."""
-    rules: list[Entry[ScopeIn]] = [*root.windows, *root.freezes, *root.release_weeks, *root.emergency, *root.approvals]
+    rules: list[Entry[ScopeIn]] = [*root.windows, *root.freezes, *root.release_weeks, *root.emergency, *root.approvals, *root.limits]
     clusters = _clusters(root)
     for rule in rules:
         yield from _scope(rule, "environment", rule.value.environments, "environments", names.environments)
@@ -237,6 +238,7 @@ def _rules(root: Root, names: Names) -> Iterator[Problem]:
     yield from _unique("freeze", [*root.freezes, *root.release_weeks])
     yield from _unique("emergency rule", root.emergency)
     yield from _unique("approval rule", root.approvals)
+    yield from _unique("limit", root.limits)
     times: list[Entry[RecursIn]] = [*root.windows, *root.freezes, *root.release_weeks]
     for timed in times:
         yield from _zone(timed, timed.value.zone, ("zone",))
@@ -250,7 +252,10 @@ def _rules(root: Root, names: Names) -> Iterator[Problem]:
 
 
 def _unique(
-    what: str, entries: Sequence[Entry[WindowIn] | Entry[FreezeIn] | Entry[EmergencyIn] | Entry[ApprovalIn]]
+    what: str,
+    entries: Sequence[
+        Entry[WindowIn] | Entry[FreezeIn] | Entry[EmergencyIn] | Entry[ApprovalIn] | Entry[LimitIn]
+    ],
 ) -> Iterator[Problem]:
     seen: dict[str, Entry[object]] = {}
     for entry in entries:

@@ -16,6 +16,7 @@ from bot.catalog.model import (
     Delegation,
     Freeze,
     Group,
+    Limit,
     Scope,
     Seat,
     Service,
@@ -157,6 +158,14 @@ def _hours(root: Root, entry: Entry[ApprovalIn]) -> Window | None:
     zone = written.zone or root.setting("zone")
     days = written.days or EVERY_DAY
     return Window(written.name, Scope(), days, written.hours[0], written.hours[1], zone, entry.source())
+
+
+def limits(root: Root) -> tuple[Limit, ...]:
+    """Limits as written."""
+    return tuple(
+        Limit(one.value.name, scope_of(one.value), one.value.at_once, one.value.per, one.source())
+        for one in root.limits
+    )
 
 
 def _seat(written: SeatIn) -> Seat:

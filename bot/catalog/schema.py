@@ -31,7 +31,7 @@ from pydantic_core import PydanticCustomError
 
 from bot.catalog import messages, units
 from bot.catalog.document import typed
-from bot.catalog.model import DayKind, InFlight, Kind, Role
+from bot.catalog.model import DayKind, InFlight, Kind, Per, Role
 from bot.policy.cron import parse_cron
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -278,6 +278,8 @@ class TargetDefaults(Written):
     """How long a release must have run in the environment before, to be promoted into this one."""
     cluster: str | None = None
     """Cluster it runs in, for the scopes of rules; left out: the environment's."""
+    supersede: bool | None = None
+    """Whether a newer deployment ends what the same person asked for before and still waits."""
     auto_deploy: bool | None = None
     """Whether a push to its branch deploys it by itself, in the name of who pushed."""
     paths: tuple[str, ...] | None = None
@@ -546,6 +548,16 @@ class EmergencyIn(ScopeIn):
     """How long the yes is good for."""
 
 
+class LimitIn(ScopeIn):
+    """How many deployments may be at work at once; the others wait in the queue. Rollbacks never wait for it."""
+
+    name: Name
+    at_once: Annotated[int, Field(ge=1, le=1000)]
+    """So many; a deployment is at work from its build to its end."""
+    per: Per = Per.ALL
+    """Count each environment, team or cluster by itself, or all together."""
+
+
 class PeriodicIn(Written):
     """A command that is issued by the clock, as one person and with exactly that person's rights."""
 
@@ -609,6 +621,7 @@ class RootFile(Written):
     leave: list[LeaveIn] = []
     approvals: list[ApprovalIn] = []
     periodics: list[PeriodicIn] = []
+    limits: list[LimitIn] = []
     defaults: DefaultsIn = DefaultsIn()
     """Settings of every service."""
     admins: Words = []

@@ -23,6 +23,7 @@ from bot.catalog.schema import (
     FreezeIn,
     GroupIn,
     LeaveIn,
+    LimitIn,
     PeriodicIn,
     PersonIn,
     ReleaseWeekIn,
@@ -73,6 +74,7 @@ class Root:
     leave: list[Entry[LeaveIn]] = field(default_factory=list)
     approvals: list[Entry[ApprovalIn]] = field(default_factory=list)
     periodics: list[Entry[PeriodicIn]] = field(default_factory=list)
+    limits: list[Entry[LimitIn]] = field(default_factory=list)
     settings: dict[str, Entry[RootFile]] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -147,6 +149,7 @@ LISTS: dict[str, type[BaseModel]] = {
     "leave": LeaveIn,
     "approvals": ApprovalIn,
     "periodics": PeriodicIn,
+    "limits": LimitIn,
 }
 
 

@@ -29,18 +29,25 @@ log = structlog.get_logger(__name__)
 SHORT_WAIT = timedelta(seconds=5)
 """A poll sooner than this keeps the lease and writes nothing."""
 
+NO_ROOM = timedelta(minutes=1)
+"""How long one that was not admitted sleeps unless it is woken."""
+
 MAX_STUMBLES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """Change the state. digest: the release's, once it is known."""
+    """Change the state. digest: the release's, once it is known.
+
+    admit: asked in the transaction of the move; a text means that it has to wait for that instead.
+    """
 
     to: State
     data: Data
     note: str = ""
     digest: str | None = None
     actor: str = "slipway"
+    admit: Callable[[Tx], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,24 +291,24 @@ class Engine:
 
     async def _record(self, seen: Deployment, outcome: Outcome) -> Deployment | None:
         at = self._clock()
-        if isinstance(outcome, Go):
-            go = outcome
-            after = await self._db.run(
-                lambda tx: self._moves.move(
-                    tx,
-                    seen,
-                    go.to,
-                    at=at,
-                    actor=go.actor,
-                    note=go.note,
-                    data=go.data,
-                    digest=go.digest,
-                    owner=self.owner,
-                )
-            )
-            self._moves.announce_changed(after.id, after)
-            return None if after.state.is_final else after
-        return await self._record_stay(seen, outcome, at)
+        if isinstance(outcome, Stay):
+            return await self._record_stay(seen, outcome, at)
+        go = outcome
+        after = await self._db.run(lambda tx: self._admitted(tx, seen, go, at))
+        if isinstance(after, str):
+            data = go.data.model_copy(update={"waiting_for": after})
+            return await self._record_stay(seen, Stay(at + NO_ROOM, data), at)
+        self._moves.announce_changed(after.id, after)
+        return None if after.state.is_final else after
+
+    def _admitted(self, tx: Tx, seen: Deployment, go: Go, at: datetime) -> Deployment | str:
+        """The deployment after its move, or what it has to wait for."""
+        waits = go.admit(tx) if go.admit is not None else ""
+        if waits:
+            return waits
+        return self._moves.move(
+            tx, seen, go.to, at=at, actor=go.actor, note=go.note, data=go.data, digest=go.digest, owner=self.owner
+        )
 
     async def _record_stay(self, seen: Deployment, stay: Stay, at: datetime) -> Deployment | None:
         short = stay.until - at <= SHORT_WAIT

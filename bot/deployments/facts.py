@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.catalog.model import Freeze, Kind, Scope, SourceLine
 from bot.deployments.model import Deployment
-from bot.policy.model import EVERYTHING, Ballot, Facts, LockFact, Pass, Permission
+from bot.policy.model import EVERYTHING, Ballot, Facts, LockFact, Pass, Permission, PolicyRequest
 from bot.store import holds
 from bot.store.database import Tx
 
@@ -17,6 +17,20 @@ SCOPE_FIELDS = frozenset(field.name for field in fields(Scope))
 def permission_for(kind: Kind) -> Permission:
     """What its requester must be allowed to do."""
     return Permission.RELEASE_ROLLBACK if kind is Kind.ROLLBACK else Permission.RELEASE_DEPLOY
+
+
+def request_of(seen: Deployment) -> PolicyRequest:
+    """What a deployment asks of the rules, now as when it was asked for."""
+    return PolicyRequest(
+        person=seen.requested_by,
+        permission=permission_for(seen.kind),
+        service=seen.service,
+        environment=seen.environment,
+        kind=seen.kind,
+        subject=seen.data.emergency.subject if seen.data.emergency else seen.subject,
+        author=seen.data.author,
+        size=seen.data.size,
+    )
 
 
 def standing_facts(tx: Tx, at: datetime) -> Facts:

@@ -173,7 +173,8 @@ class Gray(_Record):
 class Data(_Record):
     """What the steps need again and the card shows; everything here is decided once and then only read.
 
-    run_attempt: counts pipeline runs; more than one only after a run was interrupted from outside.
+    run_attempt: counts pipeline runs; more than one only after a run was interrupted from outside. size: commits that
+    ship, None: not known. not_before: it waits in the queue until then; at_window: for the next window, whenever it is.
     """
 
     stages: tuple[StageNote, ...] = ()
@@ -209,6 +210,9 @@ class Data(_Record):
     rollback_of: str = ""
     authors: tuple[str, ...] = ()
     author: str = ""
+    size: int | None = None
+    not_before: datetime | None = None
+    at_window: bool = False
     subject: str = ""
     plan: dict[str, Any] = {}
 

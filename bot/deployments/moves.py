@@ -85,6 +85,8 @@ class Moves:
             older = rows.last_good(tx, seen.service, seen.environment, before=seen.id)
             if older is not None:  # its card loses the button that rolls back what runs
                 rows.touch_cards(tx, older.id, at)
+        if after.state.is_final and self._catalog().limits:
+            rows.wake_queued(tx, at)
         lock_after(tx, after, at)
         self._tell(tx, after, at)
         detail = note or f"{seen.target} {seen.release_version}"

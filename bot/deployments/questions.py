@@ -68,8 +68,8 @@ def question_of(catalog: Catalog, seen: Deployment, service: Service, at: dateti
     return Question(catalog, service, seen.requested_by, asked.subject, None, seats)
 
 
-def ask(verdict: Verdict, subject: str, reason: str, at: datetime) -> Emergency:
-    """The question that a verdict leads to."""
+def ask(verdict: Verdict, subject: str, reason: str, at: datetime, for_at: datetime | None = None) -> Emergency:
+    """The question that a verdict leads to. for_at: when it is to go, if later; till then it may be answered."""
     rule = verdict.emergency
     if rule is not None:
         return Emergency(
@@ -87,8 +87,8 @@ def ask(verdict: Verdict, subject: str, reason: str, at: datetime) -> Emergency:
         needed=sum(max(one.total, sum(seat.count for seat in one.seats)) for one in verdict.approvals),
         subject=subject,
         asked_at=at,
-        expires_at=at + min(one.expires_after for one in verdict.approvals),
-        pass_minutes=APPROVAL_LASTS.total_seconds() / 60,
+        expires_at=max(at + min(one.expires_after for one in verdict.approvals), for_at or at),
+        pass_minutes=(max(for_at or at, at) - at + APPROVAL_LASTS).total_seconds() / 60,
         reason=reason,
     )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
 from bot.deployments import plan, questions
 from bot.deployments.engine import Engine
-from bot.deployments.facts import permission_for, standing_facts
+from bot.deployments.facts import permission_for, request_of, standing_facts
 from bot.deployments.holds import Holds
 from bot.deployments.model import (
     WAITING,
@@ -26,7 +26,7 @@ from bot.deployments.model import (
 from bot.deployments.moves import Moves
 from bot.deployments.questions import Question
 from bot.errors import BadInput, Conflict, Refused
-from bot.policy.decide import decide
+from bot.policy.decide import decide, first_opening
 from bot.policy.model import Ballot, Facts, Outcome, Permission, PolicyRequest, Reason, ReasonCode, Verdict
 from bot.store import audit, releases
 from bot.store import deployments as rows
@@ -38,7 +38,9 @@ from bot.store.database import Database, Tx
 class Wish:
     """What somebody asks for. key: unique per message or click, so that a repeat does nothing.
 
-    author: id of the person who wrote the newest commit, empty if nobody of the catalog.
+    author: id of the person who wrote the newest commit, empty if nobody of the catalog. size: commits that would ship,
+    None: not known. at: not before then; next_window: when the rules open next, which may be now. supersede: end what
+    the same person asked for before and still waits.
     """
 
     person: Person
@@ -52,6 +54,10 @@ class Wish:
     origin: Origin
     key: str
     author: str = ""
+    size: int | None = None
+    at: datetime | None = None
+    next_window: bool = False
+    supersede: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Deployments:
     async def judge(self, wish: Wish) -> Verdict:
         """What the rules say, without doing anything."""
         digest, standing = await self._known(wish)
+        wish = self._timed(wish, release_subject(digest, wish.commit), standing)
         return self._decide(wish, release_subject(digest, wish.commit), standing)
 
     async def _known(self, wish: Wish) -> tuple[str, Facts]:
@@ -102,30 +109,55 @@ class Deployments:
 
         return await self._db.read(work)
 
-    async def start(self, wish: Wish) -> Started:
+    async def start(self, asked: Wish) -> Started:
         """Ask the rules, then queue it; or offer the emergency lane; or join the one on its way.
 
         Raises:
             Refused: the rules say no and no lane is open to this person. Nothing was changed.
         """
-        digest, standing = await self._known(wish)
+        digest, standing = await self._known(asked)
+        wish = self._timed(asked, release_subject(digest, asked.commit), standing)
         verdict = self._decide(wish, release_subject(digest, wish.commit), standing)
-        if verdict.outcome is Outcome.REFUSED:
+        if verdict.outcome is Outcome.REFUSED or (wish.at is not None and verdict.emergency is not None):
             raise refusal(verdict)
         at = self._clock()
         new = _new(wish, digest, verdict, at)
 
-        def work(tx: Tx) -> tuple[Deployment, bool]:
+        def work(tx: Tx) -> tuple[Deployment, bool, list[Deployment]]:
             if rows.find_by_key(tx, wish.key) is None:
-                same = _same_on_its_way(tx, wish)
+                same = _same_on_its_way(tx, wish, at)
                 if same is not None:
-                    return same, True
+                    return same, True, []
             deployment, _ = self._moves.create(tx, new, at, _code(verdict))
-            return deployment, False
+            return deployment, False, self._supersede(tx, deployment, wish, at)
 
-        deployment, joined = await self._db.run(work)
+        deployment, joined, ended = await self._db.run(work)
+        for one in ended:
+            self._changed(one.id, one)
         self._changed(deployment.id)
         return Started(deployment, verdict, joined)
+
+    def _timed(self, wish: Wish, subject: str, standing: Facts) -> Wish:
+        """The wish with the instant at which it may go, if that is not now. Raises Refused: it never opens."""
+        if not wish.next_window:
+            return wish
+        now = self._clock()
+        opens = first_opening(self._catalog(), _request(wish, subject), replace(standing, locks=()), now)
+        if opens is None:
+            raise refusal(decide(self._catalog(), _request(wish, subject), standing, now))
+        return replace(wish, at=opens if opens > now else None)
+
+    def _supersede(self, tx: Tx, newer: Deployment, wish: Wish, at: datetime) -> list[Deployment]:
+        """End what the same person asked for before and still waits, if that is wished."""
+        if not (wish.supersede or wish.target.supersede) or newer.state is State.REFUSED:
+            return []
+        ended = []
+        for other in rows.open_for(tx, newer.service, newer.environment):
+            seen = rows.lock(tx, other.id) if _is_older_wish(other, newer) else None
+            if seen is not None and _is_older_wish(seen, newer):
+                note = f"replaced by {newer.ref} ({newer.release_version})"
+                ended.append(self._moves.move(tx, seen, State.SUPERSEDED, at=at, actor=wish.person.id, note=note))
+        return ended
 
     async def ask_emergency(self, deployment_id: int, person: Person, reason: str) -> Deployment:
         """Turn a refused request into a question to the people of the emergency rule.
@@ -290,22 +322,13 @@ class Deployments:
             raise Refused(blocking[0].text, reasons=tuple(blocking))
 
     def _decide(self, wish: Wish, subject: str, standing: Facts) -> Verdict:
-        request = PolicyRequest(
-            person=wish.person.id,
-            permission=permission_for(wish.kind),
-            service=wish.service.name,
-            environment=wish.target.environment,
-            kind=wish.kind,
-            subject=subject,
-            author=wish.author,
-        )
-        return decide(self._catalog(), request, standing, self._clock())
+        """At the instant that is wished; a lock of today says nothing about another day, it is waited for then."""
+        if wish.at is not None:
+            return decide(self._catalog(), _request(wish, subject), replace(standing, locks=()), wish.at)
+        return decide(self._catalog(), _request(wish, subject), standing, self._clock())
 
     def _judge_again(self, seen: Deployment, standing: Facts) -> Verdict:
-        request = PolicyRequest(
-            seen.requested_by, permission_for(seen.kind), seen.service, seen.environment, seen.kind, seen.subject
-        )
-        return decide(self._catalog(), request, standing, self._clock())
+        return decide(self._catalog(), request_of(seen), standing, self._clock())
 
     def _service(self, seen: Deployment) -> Service:
         known = self._catalog().services.get(seen.service)
@@ -349,6 +372,28 @@ def notes_of(reasons: tuple[Reason, ...]) -> tuple[ReasonNote, ...]:
     )
 
 
+def _request(wish: Wish, subject: str) -> PolicyRequest:
+    return PolicyRequest(
+        person=wish.person.id,
+        permission=permission_for(wish.kind),
+        service=wish.service.name,
+        environment=wish.target.environment,
+        kind=wish.kind,
+        subject=subject,
+        author=wish.author,
+        size=wish.size,
+    )
+
+
+def _is_older_wish(other: Deployment, newer: Deployment) -> bool:
+    return (
+        other.id < newer.id
+        and other.requested_by == newer.requested_by
+        and other.state in (State.QUEUED, State.AWAITING_APPROVAL)
+        and other.kind is not Kind.ROLLBACK
+    )
+
+
 def _code(verdict: Verdict) -> str:
     blocking = verdict.blocking
     return blocking[0].code.value if blocking else verdict.outcome.value
@@ -365,8 +410,11 @@ def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime) -> NewDeployme
         reasons=notes_of(verdict.reasons),
         next_change_at=verdict.next_change_at,
         can_ask=state is State.REFUSED,
-        emergency=questions.ask(verdict, subject, wish.reason, at) if verdict.approvals else None,
+        emergency=questions.ask(verdict, subject, wish.reason, at, wish.at) if verdict.approvals else None,
         author=wish.author,
+        size=wish.size,
+        not_before=wish.at,
+        at_window=wish.next_window and wish.at is not None,
     )
     return NewDeployment(
         idempotency_key=wish.key,
@@ -385,9 +433,12 @@ def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime) -> NewDeployme
     )
 
 
-def _same_on_its_way(tx: Tx, wish: Wish) -> Deployment | None:
+def _same_on_its_way(tx: Tx, wish: Wish, at: datetime) -> Deployment | None:
+    """The same release for the same time; one that waits for a later hour is another."""
     for other in rows.open_for(tx, wish.service.name, wish.target.environment):
-        if other.commit == wish.commit and other.state not in (State.CANCELLING, State.ROLLING_BACK):
+        ending = other.state in (State.CANCELLING, State.ROLLING_BACK)
+        planned = other.data.not_before if other.data.not_before is not None and other.data.not_before > at else None
+        if other.commit == wish.commit and not ending and planned == wish.at:
             return other
     return None
 

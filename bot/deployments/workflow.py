@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -25,20 +25,21 @@ from bot.delivery.base import (
     SyncState,
     Written,
 )
-from bot.deployments import gray, plan
+from bot.deployments import gray, limits, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
-from bot.deployments.facts import facts_of, permission_for, standing_facts
+from bot.deployments.facts import facts_of, request_of, standing_facts
 from bot.deployments.model import Before, Data, Deployment, Failure, Gray, StageNote, State
 from bot.errors import ProviderRejected
 from bot.gates.base import Gate, Health, Metrics
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState
-from bot.policy.decide import decide
+from bot.policy.decide import decide, first_opening
 from bot.policy.model import Outcome as PolicyOutcome
-from bot.policy.model import PolicyRequest, ReasonCode, Verdict
+from bot.policy.model import ReasonCode, Verdict
 from bot.store import deployments as rows
 from bot.store import releases
 from bot.store.database import Database, Tx
 from bot.store.releases import Release
+from bot.times import say_when
 
 P = TypeVar("P")
 
@@ -49,6 +50,8 @@ MOVES_WITHIN = timedelta(seconds=30)
 """How long a system may take to begin to move after it was asked to go on from a pause."""
 TOLD = timedelta(seconds=4)
 """Between two looks at what tells of its changes by itself."""
+CLOSED = frozenset({ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE, ReasonCode.CALENDAR_UNPUBLISHED})
+"""What passes by itself."""
 MAX_RUNS = 3
 """How often a pipeline or a sync that was ended from outside is started again."""
 
@@ -116,7 +119,10 @@ class Workflow:
 
     async def queued(self, seen: Deployment) -> Outcome:
         """Take the target when it is free and everybody in front is gone; the rules are asked again at that moment."""
-        in_front = await self._db.read(lambda tx: _in_front(tx, seen))
+        now, planned = self._clock(), seen.data.not_before
+        if planned is not None and now < planned:
+            return Stay(planned, _update(seen, waiting_for=_planned(seen, planned, self._catalog().zone)))
+        in_front = await self._db.read(lambda tx: _in_front(tx, seen, now))
         if in_front is not None:
             waiting = f"{in_front.ref} ({in_front.release_version}) is in front in the queue of {seen.target}"
             return Stay(self._clock() + FAR, _update(seen, waiting_for=waiting))
@@ -124,8 +130,23 @@ class Workflow:
         if {reason.code for reason in verdict.blocking} == {ReasonCode.LOCKED}:
             return self._wait_for(seen, verdict)
         if verdict.outcome is not PolicyOutcome.ALLOWED:
+            later = await self._next_window(seen, verdict)
+            if later is not None:
+                return later
             return Go(State.FAILED, _stopped_by_policy(seen, verdict), note="the rules changed while it waited")
-        return Go(State.BUILDING, seen.data)
+        return Go(State.BUILDING, seen.data, admit=lambda tx: limits.no_room(tx, self._catalog(), seen))
+
+    async def _next_window(self, seen: Deployment, verdict: Verdict) -> Stay | None:
+        """For one that was asked for the next window, whenever that is: the one after this."""
+        if not seen.data.at_window or not {reason.code for reason in verdict.blocking} <= CLOSED:
+            return None
+        at = self._clock()
+        standing = await self._db.read(lambda tx: standing_facts(tx, at))
+        opens = first_opening(self._catalog(), request_of(seen), facts_of(seen, replace(standing, locks=())), at)
+        if opens is None:
+            return None
+        waiting = _planned(seen, opens, self._catalog().zone)
+        return Stay(opens, _update(seen, not_before=opens, waiting_for=waiting))
 
     # -- build -------------------------------------------------------------------------------------------------------
 
@@ -474,16 +495,7 @@ class Workflow:
     async def _verdict(self, seen: Deployment) -> Verdict:
         at = self._clock()
         standing = await self._db.read(lambda tx: standing_facts(tx, at))
-        request = PolicyRequest(
-            person=seen.requested_by,
-            permission=permission_for(seen.kind),
-            service=seen.service,
-            environment=seen.environment,
-            kind=seen.kind,
-            subject=seen.data.emergency.subject if seen.data.emergency else seen.subject,
-            author=seen.data.author,
-        )
-        return decide(self._catalog(), request, facts_of(seen, standing), at)
+        return decide(self._catalog(), request_of(seen), facts_of(seen, standing), at)
 
     def _deadline(self, seen: Deployment) -> datetime:
         _, target = plan.thaw(seen.data.plan)
@@ -597,8 +609,12 @@ class Workflow:
         return f"{known.name} <{known.email}>" if known is not None and known.email else person
 
 
-def _in_front(tx: Tx, seen: Deployment) -> Deployment | None:
-    return rows.holder(tx, seen.service, seen.environment) or rows.queued_before(tx, seen)
+def _in_front(tx: Tx, seen: Deployment, at: datetime) -> Deployment | None:
+    return rows.holder(tx, seen.service, seen.environment) or rows.queued_before(tx, seen, at)
+
+
+def _planned(seen: Deployment, at: datetime, zone: str) -> str:
+    return f"the next window, {say_when(at, zone)}" if seen.data.at_window else f"its hour, {say_when(at, zone)}"
 
 
 def _update(seen: Deployment, **values: object) -> Data:

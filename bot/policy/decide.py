@@ -6,7 +6,7 @@ and stands for the ordinary approvals; never for a missing right or a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -49,6 +49,18 @@ def decide(catalog: Catalog, request: PolicyRequest, facts: Facts, at: datetime)
     found = _judge(case, at)
     reasons = tuple(one.reason() for one in found.findings)
     return Verdict(found.outcome, reasons, _next_change(case, at, found.outcome), found.emergency, found.approvals)
+
+
+def first_opening(catalog: Catalog, request: PolicyRequest, facts: Facts, at: datetime) -> datetime | None:
+    """The first instant from `at` on at which it could go without the emergency lane; None: never within a year."""
+    case = case_of(catalog, request, facts)
+    if isinstance(case, Finding):
+        return None
+    return at if _is_ordinary(_judge(case, at)) else _first(case, at, _is_ordinary)
+
+
+def _is_ordinary(found: _Judgement) -> bool:
+    return found.outcome is Outcome.ALLOWED or bool(found.approvals)
 
 
 def _judge(case: Case, at: datetime) -> _Judgement:
@@ -162,7 +174,12 @@ def _unfulfilled(case: Case, at: datetime) -> tuple[ApprovalRule, ...]:
 
 
 def _next_change(case: Case, at: datetime, outcome: Outcome) -> datetime | None:
-    """The first instant within a year at which the outcome differs; only instants where a rule changes are tried."""
+    """The first instant within a year at which the outcome differs."""
+    return _first(case, at, lambda found: found.outcome is not outcome)
+
+
+def _first(case: Case, at: datetime, wanted: Callable[[_Judgement], bool]) -> datetime | None:
+    """The first instant after `at` and within a year that is as wanted; only instants where a rule changes are tried."""
     if case.permission.blocking:
         return None
     tried, limit = at, at + HORIZON
@@ -172,7 +189,7 @@ def _next_change(case: Case, at: datetime, outcome: Outcome) -> datetime | None:
         edge = min(candidates, default=None)
         if edge is None or edge > limit:
             return None
-        if _judge(case, edge).outcome is not outcome:
+        if wanted(_judge(case, edge)):
             return edge
         tried = edge
     return None

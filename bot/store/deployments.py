@@ -33,6 +33,8 @@ from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, transitions, votes
 
 KINDS = tuple(kind.value for kind in Kind)
+ADMISSION = 0x51_19_BA_11
+"""Key of the advisory lock under which room is counted."""
 FINAL_NAMES = tuple(sorted(state.value for state in FINAL))
 
 
@@ -343,20 +345,56 @@ def peek(tx: Tx, deployment_id: int) -> tuple[str, int, int] | None:
     return (row.state, row.version, row.signal_seq) if row is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A deployment that holds its target, as far as limits ask."""
+
+    id: int
+    service: str
+    environment: str
+    kind: Kind
+
+
+def at_work(tx: Tx) -> list[AtWork]:
+    """Everything that holds a target now."""
+    columns = (deployments.c.id, deployments.c.service, deployments.c.environment, deployments.c.kind)
+    found = tx.execute(select(*columns).where(deployments.c.slot.is_not(None)).order_by(deployments.c.id))
+    return [AtWork(row.id, row.service, row.environment, _kind(row.kind)) for row in found]
+
+
+def hold_admission(tx: Tx) -> None:
+    """Let nobody else begin work before this transaction ends, so that a counted place is really free."""
+    if tx.dialect.name != "sqlite":  # SQLite has one writer anyway
+        tx.execute(select(func.pg_advisory_xact_lock(ADMISSION)))
+
+
+def wake_queued(tx: Tx, at: datetime) -> None:
+    """Wake everything that waits in any queue: there may be room now."""
+    woken = tx.execute(
+        update(deployments)
+        .where(deployments.c.state == State.QUEUED.value)
+        .values(signal_seq=deployments.c.signal_seq + 1, wake_at=at)
+        .returning(deployments.c.id)
+    )
+    if woken.first() is not None:
+        announce(tx, Topic.DEPLOYMENT)
+
+
 def holder(tx: Tx, service: str, environment: str) -> Deployment | None:
     """The deployment that holds the target now, or None."""
     return _first(tx, deployments.c.slot == f"{service}/{environment}")
 
 
-def queued_before(tx: Tx, seen: Deployment) -> Deployment | None:
-    """The one directly in front in the queue of the same target, or None."""
-    return _first(
-        tx,
+def queued_before(tx: Tx, seen: Deployment, at: datetime) -> Deployment | None:
+    """The one directly in front in the queue of the same target, or None; one that waits for its hour is not."""
+    query = select(deployments).where(
         deployments.c.service == seen.service,
         deployments.c.environment == seen.environment,
         deployments.c.state == State.QUEUED.value,
         deployments.c.id < seen.id,
     )
+    waiting = (_deployment(row) for row in tx.execute(query.order_by(deployments.c.id.desc())))
+    return next((one for one in waiting if one.data.not_before is None or one.data.not_before <= at), None)
 
 
 def open_for(tx: Tx, service: str = "", environment: str = "") -> list[Deployment]:
@@ -500,14 +538,18 @@ def latest_per_target(tx: Tx, targets: Iterable[tuple[str, str]]) -> dict[tuple[
     return found
 
 
+def _kind(word: str) -> Kind:
+    """A word of a newer Slipway is shown and judged as the strictest we know, and never worked on here."""
+    return Kind(word) if word in KINDS else Kind.NORMAL
+
+
 def _deployment(row: Any) -> Deployment:
     return Deployment(
         id=row.id,
         intent=row.intent,
         service=row.service,
         environment=row.environment,
-        # A word of a newer Slipway: shown and judged as the strictest we know, and never worked on here.
-        kind=Kind(row.kind) if row.kind in KINDS else Kind.NORMAL,
+        kind=_kind(row.kind),
         state=State(row.state),
         version=row.version,
         requested_by=row.requested_by,
