@@ -24,6 +24,7 @@ from bot.delivery.base import Delivery, Listening
 from bot.delivery.gitops import GitWriter
 from bot.delivery.shell import ShellDelivery
 from bot.deployments import audience
+from bot.deployments.asking import Asking
 from bot.deployments.engine import Engine, EngineSettings
 from bot.deployments.moves import Moves
 from bot.deployments.service import Deployments
@@ -181,10 +182,11 @@ class App:
             gates=self._gates(outside),
         )
         self.workflow = Workflow(self.db, self.catalog, self.providers, outside.clock, settings.config, outside.poll)
+        asking = Asking(self.db, self.catalog, platforms, outside.clock, lambda: self.outbox.poke())
         self.engine = Engine(
             self.db,
             self.moves,
-            self.workflow.handlers(),
+            {**self.workflow.handlers(), **asking.handlers()},
             outside.clock,
             outside.engine or EngineSettings(patience=timedelta(seconds=settings.patience_seconds)),
         )

@@ -430,12 +430,12 @@ class Outbox:
             message = message_from_json(row.content) if row.content is not None else None
         else:
             catalog = self._catalog()
-            view = await self._db.read(lambda tx: view_of(tx, row.deployment_id or 0, catalog))
+            view = await self._db.read(lambda tx: view_of(tx, row.deployment_id or 0, catalog, self._clock()))
             message = RENDERERS[row.kind](view) if view is not None else None
         return self._speak(row.platform, row.place, message) if message is not None else None
 
 
-def view_of(tx: Tx, deployment_id: int, catalog: Catalog) -> View | None:
+def view_of(tx: Tx, deployment_id: int, catalog: Catalog, at: datetime | None = None) -> View | None:
     """What a card needs to know, or None if the deployment is gone."""
     seen = rows.get(tx, deployment_id)
     if seen is None:
@@ -445,7 +445,7 @@ def view_of(tx: Tx, deployment_id: int, catalog: Catalog) -> View | None:
         newest = rows.last_good(tx, seen.service, seen.environment)
         older = rows.last_good(tx, seen.service, seen.environment, before=seen.id, not_digest=seen.digest)
         can_roll_back = newest is not None and newest.id == seen.id and older is not None
-    return View(seen, rows.votes_of(tx, deployment_id), catalog, can_roll_back)
+    return View(seen, rows.votes_of(tx, deployment_id), catalog, can_roll_back, at)
 
 
 def _digest(message: Message) -> str:

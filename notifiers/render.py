@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.catalog.model import Catalog, Kind
+from bot.deployments.asking import asked_now
 from bot.deployments.engine import STEP_OF_STATE
 from bot.deployments.model import Deployment, State
 from bot.pipelines.base import StageState
+from bot.policy.model import Ballot
 from bot.store.deployments import Vote
 from bot.times import say_when
 from notifiers.card import Button, ButtonStyle, Card, Input, Message, Step
 
 REASON = Input("reason", "Reason")
+MOST_NAMES = 5
+"""How many people of a group are named; more would hide the point."""
 
 STEPS: tuple[tuple[str, str], ...] = (
     ("build", "Build"),
@@ -53,6 +57,7 @@ class View:
     votes: Sequence[Vote]
     catalog: Catalog
     can_roll_back: bool = False
+    at: datetime | None = None
 
 
 def deployment_message(view: View) -> Message:
@@ -243,7 +248,7 @@ def _text(view: View) -> str:
     if seen.state is State.AWAITING_APPROVAL and data.emergency is not None:
         why = f" Reason: {data.emergency.reason}." if data.emergency.reason else ""
         have = sum(1 for vote in view.votes if vote.decision == "approve")
-        return f"{have} of {data.emergency.needed} approvals.{why}"
+        return f"{have} of {data.emergency.needed} approvals.{_still_open(view)}{why}"
     if seen.state is State.REJECTED:
         vote = next((one for one in view.votes if one.decision == "reject"), None)
         if vote is not None:
@@ -255,6 +260,28 @@ def _text(view: View) -> str:
     if data.failure is not None:
         return data.failure.message
     return ""
+
+
+def _still_open(view: View) -> str:
+    """The seats nobody fills yet, and who could."""
+    seen = view.deployment
+    asked = seen.data.emergency
+    at = view.at or (asked.asked_at if asked is not None else seen.changed_at)
+    question = asked_now(view.catalog, seen, at)
+    if question is None:
+        return ""
+    ballots = [Ballot(one.person, one.decision == "approve", one.subject) for one in view.votes]
+    parts: dict[tuple[str, tuple[str, ...]], int] = {}
+    for seat in question.open_seats(ballots, at):
+        parts[seat] = parts.get(seat, 0) + 1
+    said = "; ".join(_seat(view, name, people, count) for (name, people), count in parts.items())
+    return f" Still open: {said}." if said else ""
+
+
+def _seat(view: View, name: str, people: tuple[str, ...], count: int) -> str:
+    more = f" +{len(people) - MOST_NAMES}" if len(people) > MOST_NAMES else ""
+    who = f"{_names(view, people[:MOST_NAMES])}{more}" if people else "-"
+    return f"{count} {name} ({who})" if name else f"{count} ({who})"
 
 
 def _next(view: View) -> str:
@@ -285,7 +312,7 @@ def _fields(view: View) -> dict[str, str]:
         "branch": seen.branch,
         "digest": seen.digest,
         "reason": seen.reason or (data.emergency.reason if data.emergency else ""),
-        "approved by": _names(view, data.emergency.approvers if data.emergency else ()),
+        "approved by": _names(view, _approvers(view)),
         "url": data.url if seen.state in (State.SUCCEEDED, State.ROLLED_BACK) else "",
         "git commit": data.revision[:12],
         "failed step": data.failure.step if data.failure else "",
@@ -300,6 +327,14 @@ def _fields(view: View) -> dict[str, str]:
         "before": data.before.version if data.before and data.before.version != seen.release_version else "",
     }
     return fields | {key: value for key, value in optional.items() if value}
+
+
+def _approvers(view: View) -> Sequence[str]:
+    """Who said yes: those that counted in the end, or so far."""
+    asked = view.deployment.data.emergency
+    if asked is None or view.deployment.state is not State.AWAITING_APPROVAL:
+        return asked.approvers if asked is not None else ()
+    return [vote.person for vote in view.votes if vote.decision == "approve"]
 
 
 def _at(at: datetime | None, zone: str) -> str:

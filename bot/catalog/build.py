@@ -279,6 +279,7 @@ def emergency(root: Root) -> tuple[EmergencyRule, ...]:
             people=_unique(entry.value.approvers.people),
             expires_after=entry.value.expires_after,
             pass_for=entry.value.pass_for,
+            remind_after=entry.value.remind_after,
             source=entry.source(),
         )
         for entry in root.emergency

@@ -385,3 +385,8 @@ def total_too_small(total: int, seats: int) -> str:
 def no_approval_possible(name: str, service: str) -> str:
     """An approval rule that could never be fulfilled."""
     return f"Too few different people could approve {service} under '{name}'; name more roles, people or groups."
+
+
+def handed_up_too_late() -> str:
+    """A question that is over before it is handed up."""
+    return "is handed up after it has expired; make `after` shorter, or `expires_after` longer"

@@ -303,7 +303,8 @@ class EmergencyRule:
     """Who may let a deployment through outside its window.
 
     count: distinct approvers needed, never the requester. roles and people: who is eligible.
-    expires_after: how long the question stays open. pass_for: how long the yes is good for.
+    expires_after: how long the question stays open. pass_for: how long the yes is good for. remind_after: as for an
+    approval.
     """
 
     name: str
@@ -314,6 +315,7 @@ class EmergencyRule:
     expires_after: timedelta
     pass_for: timedelta
     source: SourceLine
+    remind_after: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,12 +364,21 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
+class HandUp:
+    """Who may fill a rule's seats too, from `after` the question was asked on."""
+
+    after: timedelta
+    seat: Seat
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalRule:
     """Who must say yes before a deployment may start; several rules hold at once and a person counts once in all.
 
     seats: each must be filled. total: people in all, those beyond the seats from any of its groups; 0: just the seats.
     not_author: whoever wrote the newest commit does not count. larger_than: only changes of more commits than that; an
-    unknown size counts as large. when: only in these times.
+    unknown size counts as large. when: only in these times. remind_after: those who have not answered are reminded so
+    long after the question, then after twice as long, and so on; zero: never. hand_up: in order of time.
     """
 
     name: str
@@ -379,6 +390,8 @@ class ApprovalRule:
     not_author: bool = False
     larger_than: int = 0
     when: Window | None = None
+    remind_after: timedelta = timedelta(0)
+    hand_up: tuple[HandUp, ...] = ()
 
 
 class Per(StrEnum):

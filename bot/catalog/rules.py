@@ -16,6 +16,7 @@ from bot.catalog.model import (
     Delegation,
     Freeze,
     Group,
+    HandUp,
     Limit,
     Scope,
     Seat,
@@ -27,7 +28,7 @@ from bot.catalog.problems import Path, Problem
 from bot.catalog.references import Names
 from bot.catalog.schema import ApprovalIn, FreezeIn, RecursIn, SeatIn, WindowIn
 from bot.catalog.written import Entry, Root
-from bot.policy.approvals import can_be_filled, seats_of
+from bot.policy.approvals import LONG_AGO, can_be_filled, seats_of
 from bot.policy.calendars import is_region, regions
 from bot.policy.scopes import matches_service
 from bot.policy.windows import is_open, next_opening
@@ -147,6 +148,8 @@ def _approval(root: Root, entry: Entry[ApprovalIn]) -> ApprovalRule:
         not_author=written.not_author,
         larger_than=written.larger_than,
         when=_hours(root, entry),
+        remind_after=written.remind_after,
+        hand_up=tuple(HandUp(one.after, _seat(one)) for one in sorted(written.hand_up, key=lambda one: one.after)),
     )
 
 
@@ -210,6 +213,11 @@ def _seats(root: Root, entry: Entry[ApprovalIn], names: Names) -> Iterator[Probl
         for number, group in enumerate(seat.groups):
             if group not in root.names.get("groups", (group,)):
                 yield entry.problem(("seats", at, "groups", number), messages.unknown("group", group, root.groups))
+    for at, seat in enumerate(entry.value.hand_up):
+        yield from _people(entry, seat.people, ("hand_up", at, "people"), names)
+        for number, group in enumerate(seat.groups):
+            if group not in root.names.get("groups", (group,)):
+                yield entry.problem(("hand_up", at, "groups", number), messages.unknown("group", group, root.groups))
     taken = sum(seat.count for seat in entry.value.seats)
     if entry.value.total and entry.value.total < taken:
         yield entry.problem(("total",), messages.total_too_small(entry.value.total, taken))
@@ -282,4 +290,4 @@ def _unfillable(catalog: Catalog, rule: ApprovalRule, now: datetime) -> str | No
 
 
 def _fillable(catalog: Catalog, rule: ApprovalRule, service: Service, now: datetime) -> bool:
-    return can_be_filled(seats_of(catalog, rule, service, now, requester="", author=""))
+    return can_be_filled(seats_of(catalog, rule, service, now, requester="", author="", asked_at=LONG_AGO))

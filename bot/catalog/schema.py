@@ -501,6 +501,13 @@ class SeatIn(Written):
         return self
 
 
+class HandUpIn(SeatIn):
+    """Who may answer too when a question has stayed open for a while; `count` means nothing here."""
+
+    after: Duration
+    """Counted from the question."""
+
+
 class ApprovalIn(ScopeIn):
     """Who must say yes before a deployment; every rule that is about it holds, and a person counts once in all."""
 
@@ -519,6 +526,16 @@ class ApprovalIn(ScopeIn):
     zone: str | None = None
     expires_after: Duration = timedelta(hours=8)
     """How long the question stays open."""
+    remind_after: DurationOrZero = timedelta(minutes=30)
+    """Who has not answered is reminded then, and again after twice as long, and so on; 0s: never."""
+    hand_up: Annotated[list[HandUpIn], Field(max_length=5)] = []
+    """Groups that may answer too, if nobody has for so long."""
+
+    @model_validator(mode="after")
+    def _in_time(self) -> ApprovalIn:
+        if any(one.after >= self.expires_after for one in self.hand_up):
+            raise ValueError(messages.handed_up_too_late())
+        return self
 
 
 class ApproversIn(Written):
@@ -546,6 +563,8 @@ class EmergencyIn(ScopeIn):
     """How long the question stays open."""
     pass_for: Duration = timedelta(hours=1)
     """How long the yes is good for."""
+    remind_after: DurationOrZero = timedelta(minutes=10)
+    """Who has not answered is reminded then, and again after twice as long, and so on; 0s: never."""
 
 
 class LimitIn(ScopeIn):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from bot.catalog.model import Catalog
 from bot.deployments.model import Deployment, State
@@ -66,7 +67,7 @@ def _card_key(deployment: Deployment, platform: str, place: str) -> str:
 def personal(catalog: Catalog, deployment: Deployment, platforms: Sequence[str]) -> list[NewNotice]:
     """Personal messages that the deployment's present state asks for."""
     if deployment.state is State.AWAITING_APPROVAL:
-        return _approvals(catalog, deployment, platforms)
+        return asked(catalog, deployment, platforms, deployment.changed_at)
     told = deployment.state in TELLS_REQUESTER or (
         deployment.state is State.CANCELLED and deployment.data.cancelled_by != deployment.requested_by
     )
@@ -77,12 +78,15 @@ def personal(catalog: Catalog, deployment: Deployment, platforms: Sequence[str])
     return [_notice("failure", Notice.FAILURE, deployment, place) for place in here[:1]]
 
 
-def _approvals(catalog: Catalog, deployment: Deployment, platforms: Sequence[str]) -> list[NewNotice]:
+def asked(
+    catalog: Catalog, deployment: Deployment, platforms: Sequence[str], at: datetime
+) -> list[NewNotice]:
+    """The personal question to everybody who may answer it at an instant; each person is asked once."""
     service = catalog.services.get(deployment.service)
     if deployment.data.emergency is None or service is None:
         return []
     try:
-        people = question_of(catalog, deployment, service, deployment.changed_at).people()
+        people = question_of(catalog, deployment, service, at).people()
     except Refused:
         return []
     return [

@@ -21,15 +21,17 @@ def permission_for(kind: Kind) -> Permission:
 
 def request_of(seen: Deployment) -> PolicyRequest:
     """What a deployment asks of the rules, now as when it was asked for."""
+    asked = seen.data.emergency
     return PolicyRequest(
         person=seen.requested_by,
         permission=permission_for(seen.kind),
         service=seen.service,
         environment=seen.environment,
         kind=seen.kind,
-        subject=seen.data.emergency.subject if seen.data.emergency else seen.subject,
+        subject=asked.subject if asked is not None else seen.subject,
         author=seen.data.author,
         size=seen.data.size,
+        asked_at=asked.asked_at if asked is not None else None,
     )
 
 

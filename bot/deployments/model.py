@@ -124,7 +124,8 @@ class Failure(_Record):
 class Emergency(_Record):
     """The question about one deployment. subject: what the votes are bound to.
 
-    rule: of the emergency lane; or approvals: the ordinary rules asked under, whose names are in `rule` too.
+    rule: of the emergency lane; or approvals: the ordinary rules asked under, whose names are in `rule` too. reminders:
+    how often those who have not answered were reminded; handed: to how many further groups it was handed up.
     """
 
     rule: str
@@ -137,6 +138,8 @@ class Emergency(_Record):
     pass_until_at: datetime | None = None
     reason: str = ""
     approvals: tuple[str, ...] = ()
+    reminders: int = 0
+    handed: int = 0
 
 
 class ReasonNote(_Record):

@@ -77,9 +77,8 @@ class Moves:
         owner: the engine that must still hold the lease; empty for people.
         """
         data = (data or seen.data).model_copy(update={"waiting_for": "", "waiting_since_at": None})
-        wake_at = data.emergency.expires_at if to is State.AWAITING_APPROVAL and data.emergency else at
         after = rows.move(
-            tx, seen, to, at=at, actor=actor, note=note, data=data, digest=digest, wake_at=wake_at, owner=owner
+            tx, seen, to, at=at, actor=actor, note=note, data=data, digest=digest, wake_at=at, owner=owner
         )
         if to is State.SUCCEEDED:
             older = rows.last_good(tx, seen.service, seen.environment, before=seen.id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.catalog.model import Catalog, EmergencyRule, Service
+from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Service
 from bot.deployments.model import Deployment, Emergency
 from bot.errors import Refused
 from bot.policy.approvals import OpenSeat, check_seat, check_vote, eligible, fill, seats_of, tally
@@ -35,6 +35,17 @@ class Question:
             named = tuple(dict.fromkeys(person for seat in self.seats for person in seat.people))
         return tuple(person for person in named if person != self.requester)
 
+    def open_seats(self, ballots: Sequence[Ballot], at: datetime) -> list[tuple[str, tuple[str, ...]]]:
+        """What is still missing: name of the group and who of it could answer, a line for each seat."""
+        voted = {one.person for one in ballots}
+        if self.rule is not None:
+            approvers, _ = self.count(ballots, at)
+            free = tuple(one for one in self.people() if one not in voted)
+            return [("", free)] * max(0, self.rule.count - len(approvers))
+        bound = [one for one in ballots if one.subject == self.subject]
+        filled = fill(self.seats, bound, self.subject, at)
+        return [(one.name, tuple(who for who in one.people if who not in voted)) for one in filled if not one.voter]
+
     def check(self, voter: str) -> Reason | None:
         """Why this person may not answer, None if they may."""
         if self.rule is not None:
@@ -51,6 +62,16 @@ class Question:
         return tuple(voter for voter in filled if voter), all(filled)
 
 
+def rules_of(catalog: Catalog, seen: Deployment) -> list[EmergencyRule | ApprovalRule]:
+    """The rules a deployment was asked under, as far as they are still there."""
+    asked = seen.data.emergency
+    if asked is None:
+        return []
+    if asked.approvals:
+        return [one for one in catalog.approvals if one.name in asked.approvals]
+    return [one for one in catalog.emergency if one.name == asked.rule]
+
+
 def question_of(catalog: Catalog, seen: Deployment, service: Service, at: datetime) -> Question:
     """The question as the catalog in force puts it. Raises Refused: its rule is gone."""
     asked = seen.data.emergency
@@ -63,8 +84,19 @@ def question_of(catalog: Catalog, seen: Deployment, service: Service, at: dateti
     rules = [one for one in catalog.approvals if one.name in asked.approvals]
     if len(rules) < len(asked.approvals):
         raise _gone(asked.rule, seen)
-    who = {"requester": seen.requested_by, "author": seen.data.author}
-    seats = tuple(seat for rule_ in rules for seat in seats_of(catalog, rule_, service, at, **who))
+    seats = tuple(
+        seat
+        for one in rules
+        for seat in seats_of(
+            catalog,
+            one,
+            service,
+            at,
+            requester=seen.requested_by,
+            author=seen.data.author,
+            asked_at=asked.asked_at,
+        )
+    )
     return Question(catalog, service, seen.requested_by, asked.subject, None, seats)
 
 

@@ -96,7 +96,6 @@ class Workflow:
     def handlers(self) -> dict[State, Handler]:
         """State -> handler."""
         return {
-            State.AWAITING_APPROVAL: self.awaiting_approval,
             State.QUEUED: self.queued,
             State.BUILDING: self.building,
             State.GATING: self.gating,
@@ -109,13 +108,6 @@ class Workflow:
         }
 
     # -- before anything outside is touched --------------------------------------------------------------------------
-
-    async def awaiting_approval(self, seen: Deployment) -> Outcome:
-        """Wait for votes, which move the row themselves; end the question when its time is over."""
-        emergency = seen.data.emergency
-        if emergency is None or self._clock() >= emergency.expires_at:
-            return Go(State.EXPIRED, seen.data, note="nobody decided in time")
-        return Stay(emergency.expires_at, seen.data)
 
     async def queued(self, seen: Deployment) -> Outcome:
         """Take the target when it is free and everybody in front is gone; the rules are asked again at that moment."""

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from bot.catalog.model import ApprovalRule, Catalog, Delegation, EmergencyRule, Role, Seat, Service
 from bot.policy.matching import match
 from bot.policy.model import Ballot, Reason, ReasonCode
 
 __all__ = ["Ballot", "OpenSeat", "Tally", "can_be_satisfied", "check_vote", "eligible", "tally"]
+
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""Asked so long ago that it was handed up to everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,26 @@ class OpenSeat:
 
 
 def seats_of(
-    catalog: Catalog, rule: ApprovalRule, service: Service, at: datetime, *, requester: str, author: str
+    catalog: Catalog,
+    rule: ApprovalRule,
+    service: Service,
+    at: datetime,
+    *,
+    requester: str,
+    author: str,
+    asked_at: datetime | None = None,
 ) -> list[OpenSeat]:
-    """Every seat of a rule at an instant, with the people who may fill it; a group of three seats is three."""
+    """Every seat of a rule at an instant, with the people who may fill it; a group of three seats is three.
+
+    asked_at: when the question was asked, for whom it was handed up to since; None: it was not asked yet.
+    """
     barred = {requester, author} if rule.not_author and author else {requester}
     found: list[OpenSeat] = []
     everybody: list[str] = []
+    handed = [one.seat for one in rule.hand_up if asked_at is not None and asked_at + one.after <= at]
     for seat in rule.seats:
-        people = tuple(one for one in seat_people(catalog, seat, service, at) if one not in barred)
+        named = dict.fromkeys(who for one in (seat, *handed) for who in seat_people(catalog, one, service, at))
+        people = tuple(one for one in named if one not in barred)
         everybody += people
         found += [OpenSeat(rule, seat.name, people)] * seat.count
     free = tuple(dict.fromkeys(everybody))

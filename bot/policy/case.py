@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Service, Window
 from bot.policy import reasons as say
-from bot.policy.approvals import OpenSeat, can_be_satisfied, seats_of, tally
+from bot.policy.approvals import LONG_AGO, OpenSeat, can_be_satisfied, seats_of, tally
 from bot.policy.model import Ballot, Facts, LockFact, Pass, PolicyRequest, ReasonCode
 from bot.policy.permissions import has_permission
 from bot.policy.scopes import matches
@@ -55,10 +55,24 @@ class Case:
     def seats(self, at: datetime) -> list[OpenSeat]:
         """Every seat of every rule that holds at an instant: one person fills one of them all."""
         if at not in self._seats:
-            who = {"requester": self.request.person, "author": self.request.author}
-            rules = self.approval_rules(at)
-            self._seats[at] = [seat for rule in rules for seat in seats_of(self.catalog, rule, self.service, at, **who)]
+            self._seats[at] = self._seats_at(at, self.request.asked_at)
         return self._seats[at]
+
+    def seats_in_the_end(self, at: datetime) -> list[OpenSeat]:
+        """The same with everybody whom the question could still be handed up to."""
+        if not any(rule.hand_up for rule in self.rules):
+            return self.seats(at)
+        return self._seats_at(at, LONG_AGO)
+
+    def _seats_at(self, at: datetime, asked_at: datetime | None) -> list[OpenSeat]:
+        person, author = self.request.person, self.request.author
+        return [
+            seat
+            for rule in self.approval_rules(at)
+            for seat in seats_of(
+                self.catalog, rule, self.service, at, requester=person, author=author, asked_at=asked_at
+            )
+        ]
 
     def fixed_edges(self, after: datetime, until: datetime) -> list[datetime]:
         """Instants at which something dated begins or ends, in order."""
@@ -69,6 +83,9 @@ class Case:
             dated += [one.until_at for one in self.facts.ballots if one.until_at is not None]
             dated += [edge for one in self.catalog.delegations for edge in (one.from_at, one.until_at)]
             groups = {name for rule in self.rules for seat in rule.seats for name in seat.groups}
+            asked = self.request.asked_at
+            dated += [asked + one.after for rule in self.rules for one in rule.hand_up if asked is not None]
+            groups |= {name for rule in self.rules for one in rule.hand_up for name in one.seat.groups}
             shifts = [
                 shift for name in groups if name in self.catalog.groups for shift in self.catalog.groups[name].shifts
             ]

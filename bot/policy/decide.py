@@ -150,7 +150,7 @@ def _approvals(case: Case, at: datetime) -> Iterator[Finding]:
     rules = case.approval_rules(at)
     if not rules:
         return
-    filled, possible = _filled(case, at), can_be_filled(case.seats(at))
+    filled, possible = _filled(case, at), can_be_filled(case.seats_in_the_end(at))
     for rule in rules:
         own = [seat for seat in filled if seat.rule is rule]
         if all(seat.voter for seat in own):

@@ -118,7 +118,7 @@ class PolicyRequest:
     """Who wants to do what. `subject` is the release's identity: `sha256:…` digest, or `commit:…` before a build.
 
     author: the person who wrote the newest commit, empty if nobody of the catalog; size: commits that would ship, None:
-    not known, which counts as large.
+    not known, which counts as large. asked_at: when its approvals were asked for, None: they were not yet.
     """
 
     person: str
@@ -129,6 +129,7 @@ class PolicyRequest:
     subject: str = ""
     author: str = ""
     size: int | None = None
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

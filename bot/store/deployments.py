@@ -108,9 +108,7 @@ def create(tx: Tx, new: NewDeployment, at: datetime) -> tuple[Deployment, bool]:
 
 
 def _first_wake(new: NewDeployment, at: datetime) -> datetime | None:
-    if new.state is State.AWAITING_APPROVAL and new.data.emergency is not None:
-        return new.data.emergency.expires_at
-    return at if new.state is State.QUEUED else None
+    return at if new.state in (State.QUEUED, State.AWAITING_APPROVAL) else None
 
 
 def get(tx: Tx, deployment_id: int) -> Deployment | None:

@@ -1,0 +1,141 @@
+"""A question to people while it is open: who is asked, reminded with growing pauses, and whom it is handed up to.
+
+Level-triggered: each look asks whoever may answer now and was not asked yet, so a change of shift, a leave or a group it
+was handed up to needs no event. Messages are keyed, so a look that runs twice says nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from bot.catalog.model import ApprovalRule, Catalog
+from bot.clock import Clock
+from bot.deployments import audience, plan
+from bot.deployments.engine import Go, Handler, Outcome, Stay
+from bot.deployments.model import Deployment, Emergency, State
+from bot.deployments.questions import Question, question_of, rules_of
+from bot.errors import Refused
+from bot.policy.model import Ballot
+from bot.store import audit, outbox
+from bot.store import deployments as rows
+from bot.store.audit import AuditEntry
+from bot.store.database import Database, Tx
+from bot.store.outbox import NewNotice, Notice
+from bot.times import say_for, say_when
+
+LOOK = timedelta(minutes=15)
+"""Between two looks at who may answer; votes need none."""
+
+
+class Asking:
+    """The handler of deployments that wait for an answer."""
+
+    def __init__(
+        self,
+        db: Database,
+        catalog: Callable[[], Catalog],
+        platforms: Sequence[str],
+        clock: Clock,
+        on_message: Callable[[], None],
+    ) -> None:
+        """on_message: called after something was put into the outbox."""
+        self._db = db
+        self._catalog = catalog
+        self._platforms = platforms
+        self._clock = clock
+        self._on_message = on_message
+
+    def handlers(self) -> dict[State, Handler]:
+        """State -> handler."""
+        return {State.AWAITING_APPROVAL: self.awaiting_approval}
+
+    async def awaiting_approval(self, seen: Deployment) -> Outcome:
+        """Wait for votes, which move the row themselves; end the question when its time is over."""
+        emergency, at = seen.data.emergency, self._clock()
+        if emergency is None or at >= emergency.expires_at:
+            return Go(State.EXPIRED, seen.data, note="nobody decided in time")
+        handed = sum(1 for one in self._hand_ups(seen) if one <= at)
+        noted = emergency.model_copy(update={"handed": handed, "reminders": self._reminders(seen, emergency, at)})
+        reminded = noted.reminders > emergency.reminders
+        if await self._db.run(lambda tx: self._tell(tx, seen, at, reminded=reminded, handed=handed > emergency.handed)):
+            self._on_message()
+        data = seen.data.model_copy(update={"emergency": noted})
+        return Stay(self._next_look(seen, noted, at), data)
+
+    def _next_look(self, seen: Deployment, emergency: Emergency, at: datetime) -> datetime:
+        reminder = self._reminder(seen, emergency, emergency.reminders)
+        later = [one for one in (*self._hand_ups(seen), reminder) if one is not None and one > at]
+        return min(emergency.expires_at, at + LOOK, *later)
+
+    def _hand_ups(self, seen: Deployment) -> list[datetime]:
+        asked = seen.data.emergency
+        assert asked is not None
+        rules = [one for one in rules_of(self._catalog(), seen) if isinstance(one, ApprovalRule)]
+        return sorted(asked.asked_at + step.after for rule in rules for step in rule.hand_up)
+
+    def _reminders(self, seen: Deployment, asked: Emergency, at: datetime) -> int:
+        """How many reminders should have been sent by now; those that were slept through are one."""
+        count = asked.reminders
+        while (due := self._reminder(seen, asked, count)) is not None and due <= at:
+            count += 1
+        return count
+
+    def _reminder(self, seen: Deployment, asked: Emergency, count: int) -> datetime | None:
+        """When the one after so many is due; the pauses double, so that nobody is worn out."""
+        pauses = [rule.remind_after for rule in rules_of(self._catalog(), seen) if rule.remind_after]
+        return asked.asked_at + min(pauses) * (2 ** min(count + 1, 20) - 1) if pauses else None
+
+    def _tell(self, tx: Tx, seen: Deployment, at: datetime, *, reminded: bool, handed: bool) -> bool:
+        """Ask whoever may answer now, and remind those who have not; True if anything is to be sent."""
+        told = False
+        for notice in audience.asked(self._catalog(), seen, self._platforms, at):
+            told |= outbox.put(tx, notice, at)
+        if reminded:
+            told |= self._remind(tx, seen, at)
+        if handed:
+            audit.append(tx, AuditEntry(at, "slipway", "approval:hand_up", seen.ref, "accepted", "", seen.target))
+        return told
+
+    def _remind(self, tx: Tx, seen: Deployment, at: datetime) -> bool:
+        asked, catalog = seen.data.emergency, self._catalog()
+        assert asked is not None
+        text = reminder_text(catalog, seen, asked, at)
+        told = False
+        for person in _silent(tx, catalog, seen, at):
+            for platform, place in audience.personal_places(catalog, person, self._platforms)[:1]:
+                key = f"remind:{seen.id}:{asked.reminders + 1}:{platform}:{place}"
+                content = {"text": text, "card": None}
+                told |= outbox.put(tx, NewNotice(key, platform, place, Notice.MESSAGE, content=content, priority=1), at)
+        return told
+
+
+def reminder_text(catalog: Catalog, seen: Deployment, asked: Emergency, at: datetime) -> str:
+    """One sentence: who waits for what, since when and until when."""
+    person = catalog.people.get(seen.requested_by)
+    who = person.name if person is not None else seen.requested_by
+    since, until = say_for(at - asked.asked_at), say_when(asked.expires_at, catalog.zone)
+    text = (
+        f"{who} has waited {since} for your answer about {seen.service} {seen.release_version} to {seen.environment}; "
+        f"it expires {until}. Type /approve {seen.ref} or /reject {seen.ref}."
+    )
+    return text
+
+
+def _silent(tx: Tx, catalog: Catalog, seen: Deployment, at: datetime) -> list[str]:
+    """Who could fill a seat that is still open and has said nothing."""
+    ballots = [Ballot(one.person, one.decision == "approve", one.subject) for one in rows.votes_of(tx, seen.id)]
+    question = asked_now(catalog, seen, at)
+    if question is None:
+        return []
+    return list(dict.fromkeys(who for _, people in question.open_seats(ballots, at) for who in people))
+
+
+def asked_now(catalog: Catalog, seen: Deployment, at: datetime) -> Question | None:
+    """The question as it stands now, None if its rule is gone."""
+    known = catalog.services.get(seen.service)
+    service = known if known is not None else plan.thaw(seen.data.plan)[0]
+    try:
+        return question_of(catalog, seen, service, at)
+    except Refused:
+        return None
