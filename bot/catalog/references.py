@@ -121,7 +121,14 @@ def check_defaults(entry: Entry[object], defaults: TargetDefaults, path: Path, n
 
 def check_scopes(root: Root, names: Names) -> Iterator[Problem]:
     """A rule about something that does not exist would silently never apply."""
-    rules: list[Entry[ScopeIn]] = [*root.windows, *root.freezes, *root.release_weeks, *root.emergency, *root.approvals, *root.limits]
+    rules: list[Entry[ScopeIn]] = [
+        *root.windows,
+        *root.freezes,
+        *root.release_weeks,
+        *root.emergency,
+        *root.approvals,
+        *root.limits,
+    ]
     clusters = _clusters(root)
     for rule in rules:
         yield from _scope(rule, "environment", rule.value.environments, "environments", names.environments)
@@ -253,9 +260,7 @@ def _rules(root: Root, names: Names) -> Iterator[Problem]:
 
 def _unique(
     what: str,
-    entries: Sequence[
-        Entry[WindowIn] | Entry[FreezeIn] | Entry[EmergencyIn] | Entry[ApprovalIn] | Entry[LimitIn]
-    ],
+    entries: Sequence[Entry[WindowIn] | Entry[FreezeIn] | Entry[EmergencyIn] | Entry[ApprovalIn] | Entry[LimitIn]],
 ) -> Iterator[Problem]:
     seen: dict[str, Entry[object]] = {}
     for entry in entries:

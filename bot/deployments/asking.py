@@ -1,7 +1,7 @@
 """A question to people while it is open: who is asked, reminded with growing pauses, and whom it is handed up to.
 
-Level-triggered: each look asks whoever may answer now and was not asked yet, so a change of shift, a leave or a group it
-was handed up to needs no event. Messages are keyed, so a look that runs twice says nothing twice.
+Level-triggered: each look asks whoever may answer now and was not asked yet, so a change of shift, a leave or a group
+it was handed up to needs no event. Messages are keyed, so a look that runs twice says nothing twice.
 """
 
 from __future__ import annotations

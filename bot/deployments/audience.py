@@ -78,9 +78,7 @@ def personal(catalog: Catalog, deployment: Deployment, platforms: Sequence[str])
     return [_notice("failure", Notice.FAILURE, deployment, place) for place in here[:1]]
 
 
-def asked(
-    catalog: Catalog, deployment: Deployment, platforms: Sequence[str], at: datetime
-) -> list[NewNotice]:
+def asked(catalog: Catalog, deployment: Deployment, platforms: Sequence[str], at: datetime) -> list[NewNotice]:
     """The personal question to everybody who may answer it at an instant; each person is asked once."""
     service = catalog.services.get(deployment.service)
     if deployment.data.emergency is None or service is None:

@@ -179,7 +179,7 @@ def _next_change(case: Case, at: datetime, outcome: Outcome) -> datetime | None:
 
 
 def _first(case: Case, at: datetime, wanted: Callable[[_Judgement], bool]) -> datetime | None:
-    """The first instant after `at` and within a year that is as wanted; only instants where a rule changes are tried."""
+    """The first instant after `at`, within a year, that is as wanted; only instants where a rule changes are tried."""
     if case.permission.blocking:
         return None
     tried, limit = at, at + HORIZON

@@ -14,7 +14,6 @@ from tests.support import FakeClock
 from tests.support.running import POLL, running
 from tests.support.world import World, make_world
 
-
 AT_ONCE = {"timeout": "3s", "settle": "0s", "interval": "20ms"}
 """Nothing settles while the clock stands."""
 

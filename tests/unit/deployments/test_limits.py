@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast
 
 import pytest
 
@@ -82,6 +81,6 @@ def test_who_takes_whose_place(db: Database, per: Per, working: tuple[str, str],
 def test_a_rollback_never_waits_for_room(db: Database) -> None:
     """Going back is what one does when too much is going on."""
     catalog = a_catalog(SERVICES, limits=(Limit("one", Scope(), 1, Per.ALL, HERE),))
-    seen = cast(Deployment, db.run_sync(lambda tx: at_work(tx, "map", "prod")))
+    seen = db.run_sync(lambda tx: at_work(tx, "map", "prod"))
     back = replace(seen, id=99, service="pay", kind=Kind.ROLLBACK)
     assert db.run_sync(lambda tx: no_room(tx, catalog, back)) == ""
