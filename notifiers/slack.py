@@ -116,6 +116,7 @@ class SlackClient:
         self._lanes = Lanes()
         self._personal: dict[Place, str] = {}
         self._named: dict[tuple[str, str], str] = {}
+        self._listed: set[str] = set()
 
     # -- what the outbox asks ----------------------------------------------------------------------------------------
 
@@ -198,10 +199,20 @@ class SlackClient:
         async for page in pages:
             for one in page.get("channels") or ():
                 self._named[team or self._api.primary, f"#{one['name']}"] = str(one["id"])
+        self._listed.add(team or self._api.primary)
+
+    def needs_names(self, team: str) -> bool:
+        """Whether channels of a workspace are written by name, and their names were never read."""
+        homes = {_split(place)[0] or self._api.primary for place in self._in_use()}
+        return team in homes and team not in self._listed
 
     def written(self, team: str, channel: str) -> str:
         """The channel as the catalog writes it, so that a place has one name: its `#name` if that is used there."""
-        return next((name for name in self._in_use() if self._named.get((team, name)) == channel), channel)
+        for place in self._in_use():
+            home, name = _split(place)
+            if (home or self._api.primary) == team and self._named.get((team, name)) == channel:
+                return name
+        return channel
 
     def _learn(self, where: Place, channel: str) -> None:
         if where.channel.startswith("#"):

@@ -28,6 +28,9 @@ TIMEOUT = 10.0
 """Seconds for one call; after that its outcome is unknown."""
 CREDENTIAL_PAUSE = 60.0
 CLOSED_PAUSE = 300.0
+LONGEST_PAUSE = 60.0
+"""Seconds a listing waits between two pages when Slack asks for it; its methods allow about 20 pages a minute."""
+FIRST_TOKEN, MORE_TOKENS, APP_TOKEN = "SLACK_BOT_TOKEN", "SLACK_MORE_BOT_TOKENS", "SLACK_APP_TOKEN"
 
 CREDENTIALS = frozenset(
     [
@@ -135,21 +138,23 @@ class SlackApi:
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
         self._clients: dict[str, AsyncWebClient] = {}
+        self._reached: set[int] = set()
         self.workspaces: dict[str, Workspace] = {}
         self.primary = ""
-        self.refused = ""
-        """Why our credentials were refused last, empty while they are good."""
+        self.refusals: dict[str, str] = {}
+        """Workspace, or the setting of a token whose workspace is not known -> why our credentials were refused."""
 
     async def open(self) -> None:
         """Ask Slack which workspace each token is for.
 
         Raises:
-            ChatUnavailable: not reached now. ChatRejected: a token is refused.
+            ChatUnavailable: not reached now, or a token is refused: then `refusals` names its setting.
         """
-        for token in self._tokens:
-            if any(known.token == token for known in self.workspaces.values()):
+        for number, token in enumerate(self._tokens):
+            if number in self._reached:
                 continue
-            answer = await self._sent(self._client(token), "auth.test", {}, {})
+            setting = MORE_TOKENS if number else FIRST_TOKEN
+            answer = await self._sent(self._client(token), "auth.test", {}, {}, setting)
             scopes = {name.strip() for name in answer.headers.get("x-oauth-scopes", "").split(",")}
             seen = Workspace(
                 team_id=str(answer["team_id"]),
@@ -162,15 +167,26 @@ class SlackApi:
             self.workspaces[seen.team_id] = seen
             self._clients[seen.team_id] = self._client(token)
             self.primary = self.primary or seen.team_id
+            self._reached.add(number)
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def unreached(self) -> int:
+        """For how many tokens Slack has not said yet which workspace they are for."""
+        return len(self._tokens) - len(self._reached)
+
+    @property
+    def refused(self) -> str:
+        """Why our credentials are refused somewhere, empty while they are good."""
+        return next(iter(self.refusals.values()), "")
+
     def lost(self, team: str) -> None:
-        """The app was removed there: its token is dead, and readiness says so until a call works again."""
-        self.refused = "app_uninstalled"
+        """The app was removed there: its token is dead, and readiness says so until a call there works again."""
+        self.refusals[team] = "app_uninstalled"
 
     @property
     def session(self) -> aiohttp.ClientSession:
@@ -186,24 +202,53 @@ class SlackApi:
         """A client without a bot token, for `apps.connections.open`."""
         return AsyncWebClient(base_url=self._base_url, session=self.session, retry_handlers=[], timeout=15)
 
+    async def socket_address(self, app_token: SecretStr) -> str:
+        """Where to open a socket; it holds a ticket for one time.
+
+        Raises:
+            ChatUnavailable: not now, or the token is refused: then `refusals` says so.
+        """
+        client = self.socket_client()
+        try:
+            answer = await client.apps_connections_open(app_token=app_token.get_secret_value())
+        except SlackApiError as error:
+            code = _code_of(error)
+            if code in CREDENTIALS:
+                self.refusals[APP_TOKEN] = code
+            raise ChatUnavailable(f"Slack opens no socket ({code or 'no answer'}).") from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ChatUnavailable(f"Slack opens no socket ({type(error).__name__}).") from None
+        self.refusals.pop(APP_TOKEN, None)
+        return str(answer["url"])
+
     async def call(self, method: str, team: str = "", **arguments: Any) -> AsyncSlackResponse:
         """Call with a JSON body. team: the workspace, empty for the primary one. Raises as `_refusal` says."""
-        return await self._sent(self._for(team), method, {"json": arguments}, arguments)
+        return await self._sent(self._for(team), method, {"json": arguments}, arguments, team or self.primary)
 
     async def ask(self, method: str, team: str = "", **arguments: Any) -> AsyncSlackResponse:
         """As `call`, with form fields: reading methods take no JSON."""
-        return await self._sent(self._for(team), method, {"params": arguments}, arguments)
+        return await self._sent(self._for(team), method, {"params": arguments}, arguments, team or self.primary)
 
     async def pages(self, method: str, team: str = "", limit: int = 200, **arguments: Any) -> AsyncIterator[Any]:
-        """Every page of a listing method."""
+        """Every page of a listing method, as slowly as Slack wants. Raises as `ask`."""
         cursor = ""
         while True:
             more = {"cursor": cursor} if cursor else {}
-            page = await self.ask(method, team, limit=limit, **arguments, **more)
+            page = await self._patiently(method, team, limit=limit, **arguments, **more)
             yield page
             cursor = str((page.get("response_metadata") or {}).get("next_cursor") or "")
             if not cursor:
                 return
+
+    async def _patiently(self, method: str, team: str, **arguments: Any) -> AsyncSlackResponse:
+        """As `ask`, but wait once if Slack asks for it: a large company has more pages than a minute allows."""
+        try:
+            return await self.ask(method, team, **arguments)
+        except ChatUnavailable as error:
+            if not error.retry_after or error.retry_after > LONGEST_PAUSE or team in self.refusals:
+                raise
+            await asyncio.sleep(error.retry_after)
+        return await self.ask(method, team, **arguments)
 
     async def upload(self, url: str, content: bytes) -> None:
         """Send a file's bytes to the address Slack gave. Raises ChatUnavailable."""
@@ -230,33 +275,33 @@ class SlackApi:
         return client
 
     async def _sent(
-        self, client: AsyncWebClient, method: str, how: Mapping[str, Any], arguments: Mapping[str, Any]
+        self, client: AsyncWebClient, method: str, how: Mapping[str, Any], arguments: Mapping[str, Any], whose: str
     ) -> AsyncSlackResponse:
+        """whose: the workspace, or the setting of the token."""
         try:
             async with asyncio.timeout(self._timeout):
                 answer: AsyncSlackResponse = await client.api_call(method, **how)
         except SlackApiError as error:
-            raise self._refusal(method, error, arguments) from None
+            raise self._refusal(method, error, arguments, whose) from None
         except aiohttp.ClientConnectorError as error:
             raise ChatUnavailable(f"Slack cannot be reached ({method}).") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise OutcomeUnknown(f"Slack did not answer {method}.") from error
-        self.refused = ""
+        self.refusals.pop(whose, None)
         return answer
 
-    def _refusal(self, method: str, error: SlackApiError, arguments: Mapping[str, Any]) -> Exception:
+    def _refusal(self, method: str, error: SlackApiError, arguments: Mapping[str, Any], whose: str) -> Exception:
         """What a refused call means. Never quotes the answer: it may hold what we sent."""
         response = error.response
         status = int(getattr(response, "status_code", 0) or getattr(response, "status", 0) or 0)
         if status == 429:
             return ChatUnavailable(f"Slack asks us to slow down ({method}).", retry_after=_retry_after(response))
-        data = getattr(response, "data", None)
-        code = str(data.get("error") or "") if isinstance(data, Mapping) else ""
+        code = _code_of(error)
         if status >= 500 or not code or code in UNSURE:
             return OutcomeUnknown(f"Slack answered {method} with {code or status}.")
         place = str(arguments.get("channel") or arguments.get("channel_id") or arguments.get("users") or "Slack")
         if code in CREDENTIALS:
-            self.refused = code
+            self.refusals[whose] = code
             log.error("slack_refuses_us", method=method, code=code)
             return ChatUnavailable(_told(f"Slack refuses our token ({code}).", code), retry_after=CREDENTIAL_PAUSE)
         if code in CLOSED:
@@ -268,6 +313,11 @@ class SlackApi:
         if code in LATER:
             return ChatUnavailable(f"Slack asks us to slow down ({code}).", retry_after=_retry_after(response))
         return ChatRejected(f"Slack refuses a message to {place} ({code}).")
+
+
+def _code_of(error: SlackApiError) -> str:
+    data = getattr(error.response, "data", None)
+    return str(data.get("error") or "") if isinstance(data, Mapping) else ""
 
 
 def _told(sentence: str, code: str) -> str:

@@ -12,7 +12,8 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from pydantic import SecretStr
@@ -32,13 +33,23 @@ from notifiers.slack import SlackClient
 from notifiers.slack_api import SlackApi
 from notifiers.slack_blocks import escape, form
 
+if TYPE_CHECKING:
+    from bot.chat.slack_socket import SlackSocket
+
 log = structlog.get_logger(__name__)
 
 PATH = "/slack/events"
 MAX_BODY = 1_000_000
 START_PATIENCE = 3.0
 """Seconds the start waits for Slack; after that it goes on in the background."""
+NAMES_PATIENCE = 1.5
+"""Seconds an acknowledgement waits for the channels' names, once, after the start."""
 EVERYTHING = re.compile(".*", re.DOTALL)
+TOKENS = {
+    "SLACK_BOT_TOKEN": "Put the bot token of the installed app (xoxb-) there and start again.",
+    "SLACK_MORE_BOT_TOKENS": "Each must be the bot token (xoxb-) of an installed app; correct them and start again.",
+    "SLACK_APP_TOKEN": "Put an app-level token with the scope connections:write (xapp-) there and start again.",
+}
 NOT_STORED = "Slipway could not take that down, so nothing was done. Try again in a moment."
 NOT_CONNECTED = "This workspace is not connected to Slipway. Ask an administrator to add its token."
 
@@ -75,11 +86,11 @@ class SlackAdapter:
         self._people = people
         self._secret = signing_secret
         self._app_token = app_token
+        self._socket: SlackSocket | None = None
         self._home = home
         self._now = now
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._socket: Any = None
-        self._stopping = False
+        self._first_look: asyncio.Task[None] | None = None
         self._bolt = self._listening()
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -90,31 +101,36 @@ class SlackAdapter:
         Raises:
             ChatRejected: a token is refused; nothing was started.
         """
+        if self._app_token is not None:
+            from bot.chat.slack_socket import SlackSocket
+
+            self._socket = SlackSocket(self._api, self._app_token, self._dispatched)
         try:
             async with asyncio.timeout(START_PATIENCE):
                 await self._api.open()
+                if self._socket is not None:
+                    await self._socket.check()
         except (ProviderError, TimeoutError) as error:
-            if self._api.refused:
+            wrong = next(((name, why) for name, why in self._api.refusals.items() if name in TOKENS), None)
+            if wrong is not None:
                 await self._api.close()
-                raise ChatRejected(
-                    f"SLACK_BOT_TOKEN: Slack refuses it ({self._api.refused}). Put the bot token of the installed app "
-                    "there and start again."
-                ) from None
+                name, why = wrong
+                raise ChatRejected(f"{name}: Slack refuses it ({why}). {TOKENS[name]}") from None
             log.warning("slack_not_reached", error=str(error))
+        if self._api.workspaces:
+            self._begin()
+        if self._api.unreached:
             self._later(self._reaching())
-            return
-        self._opened()
 
-    def _opened(self) -> None:
-        self._later(self._learning())
-        if self._app_token is not None:
-            self._later(self._connect(self._app_token))
+    def _begin(self) -> None:
+        self._first_look = self._later(self._learning())
+        if self._socket is not None:
+            self._socket.start()
 
     async def stop(self) -> None:
         """Take nothing new; what was accepted is stored."""
-        self._stopping = True
         if self._socket is not None:
-            await self._socket.close()
+            await self._socket.stop()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,9 +139,9 @@ class SlackAdapter:
         """Why we receive nothing now; empty while all is well."""
         if self._api.refused:
             return f"Slack refuses our token ({self._api.refused})"
-        if not self._api.workspaces:
+        if self._api.unreached:
             return "Slack was not reached yet"
-        if self._app_token is not None and not (self._socket and await self._socket.is_connected()):
+        if self._socket is not None and not await self._socket.is_open():
             return "the socket to Slack is not open"
         return ""
 
@@ -135,17 +151,22 @@ class SlackAdapter:
 
     async def _reaching(self) -> None:
         pause = 1.0
-        while not self._api.workspaces:
+        while self._api.unreached:
             await asyncio.sleep(pause)
-            pause = min(60.0, pause * 2)
+            pause, before = min(60.0, pause * 2), len(self._api.workspaces)
             try:
                 await self._api.open()
             except ProviderError as error:
                 log.warning("slack_not_reached", error=error.message)
-        self._opened()
+            if self._api.workspaces and not before:
+                self._begin()
+            elif len(self._api.workspaces) > before:
+                await self._learning()
 
     async def _learning(self) -> None:
-        for read in (self._people.refresh, self._client.learn_names):
+        reading: list[Callable[[], Awaitable[None]]] = []
+        reading += [partial(self._client.learn_names, team) for team in self._api.workspaces]
+        for read in (*reading, self._people.refresh):
             try:
                 await read()
             except ProviderError as error:
@@ -156,10 +177,11 @@ class SlackAdapter:
         if self._api.workspaces:
             await self._learning()
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- the two ways in ---------------------------------------------------------------------------------------------
 
@@ -182,33 +204,6 @@ class SlackAdapter:
         answer = await self._dispatched(read)
         kind = (answer.headers.get("content-type") or ["text/plain"])[0]
         return answer.status, (answer.body or "").encode(), kind
-
-    async def _connect(self, app_token: SecretStr) -> None:
-        from slack_sdk.socket_mode.aiohttp import SocketModeClient
-
-        self._socket = SocketModeClient(
-            app_token=app_token.get_secret_value(), web_client=self._api.socket_client(), ping_interval=10
-        )
-        self._socket.socket_mode_request_listeners.append(self._envelope)
-        await self._socket.connect()
-        log.info("slack_socket_open")
-
-    async def _envelope(self, socket: Any, request: Any) -> None:
-        # In a task: the SDK hands envelopes over one by one, and ours are stored many at a time.
-        self._later(self._take_envelope(socket, request))
-
-    async def _take_envelope(self, socket: Any, request: Any) -> None:
-        answer = await self._dispatched(request.payload)
-        if answer.status >= 500:
-            return  # not stored, so not acknowledged: Slack sends it again
-        frame: dict[str, Any] = {"envelope_id": request.envelope_id}
-        if answer.body:
-            frame["payload"] = json.loads(answer.body) if answer.body.startswith("{") else {"text": answer.body}
-        try:
-            await socket.send_message(json.dumps(frame))
-        except Exception as error:
-            # Stored already: the work is done, and a repeat is recognised by its key.
-            log.warning("slack_ack_not_sent", error=type(error).__name__)
 
     async def _dispatched(self, body: dict[str, Any]) -> BoltResponse:
         if not self._api.workspaces:
@@ -260,7 +255,7 @@ class SlackAdapter:
         if not team:
             await ack(text=NOT_CONNECTED)
             return
-        channel = self._place(team, str(body.get("channel_id") or ""))
+        channel = await self._place(team, str(body.get("channel_id") or ""))
         command = wire.slash_command(body, team, self._api.primary, channel)
         if await self._stored(self._inbound.command(command)):
             await ack()
@@ -274,7 +269,7 @@ class SlackAdapter:
         if known is None or not wanted or wire.is_own_or_edited(event, known.user_id):
             await ack()
             return
-        channel = self._place(team, str(event.get("channel") or ""))
+        channel = await self._place(team, str(event.get("channel") or ""))
         command = wire.mention(body, team, self._api.primary, known.user_id, channel)
         await self._acknowledge(ack, self._inbound.command(command))
 
@@ -287,7 +282,8 @@ class SlackAdapter:
             await ack()
             self._later(self._ask(pressed))
         else:
-            await self._acknowledge(ack, self._inbound.click(wire.click(pressed, team, self._api.primary)))
+            channel = await self._place(team, pressed.channel)
+            await self._acknowledge(ack, self._inbound.click(wire.click(pressed, channel, team, self._api.primary)))
 
     async def _ask(self, pressed: wire.Press) -> None:
         """Open the form; the trigger lives three seconds, so nothing is looked up before."""
@@ -325,7 +321,8 @@ class SlackAdapter:
             await ack(response_action="errors", errors=errors)
             return
         key = wire.event_id("form", team, view.get("id"), pressed.actor.user)
-        incoming = wire.click(pressed, team, self._api.primary, values, key)
+        channel = await self._place(team, pressed.channel)
+        incoming = wire.click(pressed, channel, team, self._api.primary, values, key)
         if await self._stored(self._inbound.click(incoming)):
             await ack()
         else:
@@ -367,7 +364,10 @@ class SlackAdapter:
         named = (rights[0].get("team_id"), body.get("team_id"), (body.get("team") or {}).get("id"))
         return next((team for team in named if team in self._api.workspaces), "")
 
-    def _place(self, team: str, channel: str) -> str:
+    async def _place(self, team: str, channel: str) -> str:
+        """The channel as the catalog writes it. Just after the start its names may not be read yet."""
+        if self._client.needs_names(team) and self._first_look is not None:
+            await asyncio.wait([self._first_look], timeout=NAMES_PATIENCE)
         return wire.place(team, self._client.written(team, channel), self._api.primary)
 
     async def _acknowledge(self, ack: AsyncAck, storing: Awaitable[bool]) -> None:

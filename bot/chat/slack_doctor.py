@@ -35,9 +35,9 @@ async def check(settings: Settings, catalog: Catalog) -> AsyncIterator[Finding]:
 
 
 def _token(api: SlackApi, error: ProviderError) -> Finding:
-    if api.refused:
-        fix = "Copy the bot token (xoxb-) from the app's page 'OAuth & Permissions' into SLACK_BOT_TOKEN."
-        return Finding(PLATFORM, f"Slack refuses the bot token ({api.refused}).", fix)
+    for setting, why in api.refusals.items():
+        fix = f"Copy the bot token (xoxb-) from the app's page 'OAuth & Permissions' into {setting}."
+        return Finding(PLATFORM, f"Slack refuses the bot token ({why}).", fix)
     return Finding(PLATFORM, error.message, "Check SLACK_API_BASE_URL and the way from this machine to Slack.")
 
 
@@ -57,31 +57,26 @@ async def _socket(api: SlackApi, settings: Settings) -> AsyncIterator[Finding]:
     if settings.slack_app_token is None:
         yield Finding(PLATFORM, "requests are expected at /slack/events of your public address.")
         return
-    client = api.socket_client()
     try:
-        await client.apps_connections_open(app_token=settings.slack_app_token.get_secret_value())
-    except Exception as error:
-        code = _code(error)
+        await api.socket_address(settings.slack_app_token)
+    except ProviderError as error:
         fix = (
             "Make an app-level token with the scope connections:write on the app's page 'Basic Information' and put it "
             "into SLACK_APP_TOKEN."
         )
-        yield Finding(PLATFORM, f"no socket can be opened ({code}).", fix)
+        yield Finding(PLATFORM, f"no socket can be opened: {error.message}", fix)
     else:
         yield Finding(PLATFORM, "a socket can be opened.")
 
 
-def _code(error: Exception) -> str:
-    data: Any = getattr(getattr(error, "response", None), "data", None)
-    return str(data.get("error")) if isinstance(data, dict) else type(error).__name__
-
-
 async def _people(api: SlackApi, catalog: Catalog) -> AsyncIterator[Finding]:
     seen: set[str] = set()
-    async for page in api.pages("users.list"):
-        for user in page.get("members") or ():
-            if not user.get("deleted"):
-                seen |= {str(user["id"]), str((user.get("profile") or {}).get("email") or "").casefold()}
+    for team in api.workspaces:
+        async for page in api.pages("users.list", team):
+            for user in page.get("members") or ():
+                if not user.get("deleted"):
+                    email = str((user.get("profile") or {}).get("email") or "").casefold()
+                    seen |= {_written(api, team, str(user["id"])), email}
     lost = [
         person.name
         for person in catalog.people.values()
@@ -103,14 +98,20 @@ async def _channels(api: SlackApi, catalog: Catalog) -> AsyncIterator[Finding]:
         return
     known: dict[str, Any] = {}
     try:
-        async for page in api.pages("conversations.list", types="public_channel,private_channel"):
-            for one in page.get("channels") or ():
-                known |= {str(one["id"]): one, f"#{one['name']}": one}
+        for team in api.workspaces:
+            async for page in api.pages("conversations.list", team, types="public_channel,private_channel"):
+                for one in page.get("channels") or ():
+                    known |= {_written(api, team, name): one for name in (str(one["id"]), f"#{one['name']}")}
     except ChatRejected as error:
         yield Finding(PLATFORM, error.message, REINSTALL)
         return
     for place in sorted(wanted):
         yield _channel(place, known.get(place))
+
+
+def _written(api: SlackApi, team: str, name: str) -> str:
+    """An id or `#name` as the catalog writes it."""
+    return name if team == api.primary else f"{team}:{name}"
 
 
 def _channel(place: str, seen: dict[str, Any] | None) -> Finding:

@@ -61,8 +61,8 @@ class _ChannelNames:
 
 
 def channel_names(catalog: Catalog) -> frozenset[str]:
-    """The channels the catalog writes by name."""
-    return frozenset(place for place in channels_of(catalog) if place.startswith("#"))
+    """The channels the catalog writes by name: `#releases`, `T0123ABCD:#releases`."""
+    return frozenset(place for place in channels_of(catalog) if "#" in place)
 
 
 def channels_of(catalog: Catalog) -> frozenset[str]:

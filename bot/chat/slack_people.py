@@ -70,7 +70,8 @@ class SlackPeople:
 
     def learn(self, user: Mapping[str, Any], team: str) -> None:
         """Take what an event or a list says of one user."""
-        known = _account(user, self._written(str(user["id"]), team), self._clock())
+        home = team or self._api.primary
+        known = _account(user, self._written(str(user["id"]), team), home, self._clock())
         old = self._accounts.get(known.user_id)
         self._accounts[known.user_id] = known
         if old is None or (old.email, old.insider, old.left) != (known.email, known.insider, known.left):
@@ -135,13 +136,17 @@ def _cannot_tell() -> ProviderUnavailable:
     )
 
 
-def _account(user: Mapping[str, Any], written: str, at: datetime) -> Account:
+def _account(user: Mapping[str, Any], written: str, team: str, at: datetime) -> Account:
+    """team: the workspace that was asked. It also tells of members of other organisations in shared channels."""
     outside = ("is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_app_user")
     profile = user.get("profile") or {}
+    # `is_stranger` is not set for those of them whom the app can see, so the workspace counts. In an organisation of
+    # several workspaces a user may be at home in another one of them.
+    homes = {user.get("team_id"), *((user.get("enterprise_user") or {}).get("teams") or ())}
     return Account(
         user_id=written,
         email=str(profile.get("email") or "").casefold(),
-        insider=not any(user.get(flag) for flag in outside),
+        insider=team in homes and not any(user.get(flag) for flag in outside),
         left=bool(user.get("deleted")),
         seen_at=at,
     )

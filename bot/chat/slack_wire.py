@@ -220,9 +220,9 @@ def _value(raw: object) -> dict[str, Any]:
 
 
 def click(
-    pressed: Press, team: str, primary: str, inputs: Mapping[str, str] | None = None, key: str = ""
+    pressed: Press, channel: str, team: str, primary: str, inputs: Mapping[str, str] | None = None, key: str = ""
 ) -> IncomingClick:
-    """A press as the core takes it. key: of the submitted form, if there was one."""
+    """A press as the core takes it. channel: the place as the catalog may call it. key: of a submitted form."""
     who = account(pressed.actor, primary)
     where = place(team, pressed.channel, primary)
     personal = pressed.channel.startswith("D")
@@ -230,7 +230,7 @@ def click(
         platform=PLATFORM,
         event_id=key or pressed.event_id,
         user_id=who,
-        place=f"@{who}" if personal else where,
+        place=f"@{who}" if personal else channel,
         message_ref=f"{pressed.channel}:{pressed.message_ts}",
         button=pressed.button,
         deployment=pressed.deployment,

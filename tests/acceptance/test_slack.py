@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from bot.chat.slack_manifest import SCOPES
 from bot.deployments.model import State
 from bot.store import audit
 from tests.acceptance.conftest import closed_window, emergency
 from tests.fakes.slack import FakeSlack, buttons, words
-from tests.support.slack import USERS, SlackRunning, company, running_on_slack, slack_settings
+from tests.support.slack import USERS, SlackRunning, company, running_on_slack
 from tests.support.world import World, make_world
 
 
@@ -273,28 +272,6 @@ async def test_the_home_tab(shut_world: World, slack: FakeSlack) -> None:
     assert "d-1  app" in words(slack.homes[USERS["lead"]]).split("On its way")[0]
     assert "app: dev –, prod –" in words(slack.homes[USERS["owner"]])
     assert "I do not know you" in words(slack.homes["UGUEST"])
-
-
-async def test_doctor_says_what_to_click(shut_world: World, slack: FakeSlack) -> None:
-    """Scopes, channels, people and the token, each with its remedy."""
-    from bot.catalog.load import load_catalog
-    from bot.doctor import Finding, examine, said
-
-    found: list[Finding] = []
-    settings, catalog = slack_settings(shut_world, slack), load_catalog(shut_world.directory)
-    assert await examine(settings, catalog, found.append) == 1  # groups:read and others the fake did not grant
-    assert "slipway manifest slack" in found[1].fix
-    slack.scopes |= set(SCOPES)
-    slack.channel("C1", "releases", member=False)
-    slack.users.pop(USERS["outsider"])
-    found.clear()
-    assert await examine(settings, catalog, found.append) == 2
-    assert any("/invite @slipway" in one.fix for one in found)
-    assert any("Outsider" in one.text for one in found)
-    slack.tokens = {}
-    found.clear()
-    assert await examine(settings, catalog, found.append) == 1
-    assert "SLACK_BOT_TOKEN" in said(found[0])
 
 
 async def test_twenty_commands_at_one_post_a_second(open_world: World, tmp_path: Path) -> None:

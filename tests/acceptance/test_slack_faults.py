@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.deployments.model import State
-from tests.acceptance.test_slack import cards, press
+from tests.acceptance.test_slack import action, cards
 from tests.fakes.slack import BOT_USER, FakeSlack, words
 from tests.support.slack import USERS, company, running_on_slack
 from tests.support.world import World, make_world
@@ -68,24 +68,49 @@ async def test_a_silent_slack_delays_nothing_but_the_message(world: World, slack
     assert len([one for one in cards(slack, "C1") if "app" in one["text"]]) == 1
 
 
-async def test_a_dropped_socket_in_the_middle_of_a_click(tmp_path: Path, slack: FakeSlack) -> None:
-    """The click was stored before the acknowledgement that never left; and the bot comes back by itself."""
+@pytest.mark.parametrize("cut", ["frame", "ack"])
+async def test_a_socket_cut_in_the_middle_of_a_click(tmp_path: Path, slack: FakeSlack, cut: str) -> None:
+    """Behind the click, or when its acknowledgement was not heard yet: it is done once, and the bot comes back."""
     world = make_world(tmp_path / "world", channels={"slack": "C1"})
     world.push(test="exit 1")
     async with running_on_slack(world, slack, socket=True) as slipway:
         await slack.command(USERS["owner"], "/deploy app prod")
         await slipway.ends()
         (card,) = cards(slack, "C1")
-        world.push(message="fixed")
-        clicking = asyncio.create_task(press(slack, "owner", card, "retry", "C1"))
-        await asyncio.sleep(0)
-        await slack.disconnect()
-        await slipway.until(lambda: _true(slack.connections >= 2), "a second socket")
-        await clicking
+        body = slack.click_body(USERS["owner"], "C1", card["ts"], action(card, "retry"))
+        slack.cut = cut
+        unheard = asyncio.create_task(slack.interact(body))
         assert (await slipway.ends(2)).state is State.FAILED
-        assert await slipway.app.readiness() == {}
+        await slipway.until(lambda: _true(slack.connections >= 2 and bool(slack.sockets)), "a second socket")
+        await slipway.until(lambda: _ready(slipway), "readiness")
+        # Whoever got no answer presses again: the same press, and then another one.
+        await slack.interact(body)
+        await slipway.quiet()
+        assert await slipway.get(3) is None
         await slack.command(USERS["owner"], "/status")
         await slipway.answered(3)
+        unheard.cancel()
+
+
+@pytest.mark.parametrize("reason", ["warning", "refresh_requested", "link_disabled"])
+async def test_slack_asks_for_a_new_socket(world: World, slack: FakeSlack, reason: str) -> None:
+    """As it does every few hours: the old one is let go, one is open, and commands go on."""
+    async with running_on_slack(world, slack, socket=True) as slipway:
+        await slack.disconnect(reason)
+        await slipway.until(lambda: _true(slack.connections == 2 and len(slack.sockets) == 1), "a second socket")
+        await slack.command(USERS["owner"], "/whoami")
+        await slipway.answered(1)
+    assert slack.unacknowledged == []
+
+
+async def test_a_socket_that_does_not_come_up_gets_a_fresh_address(world: World, slack: FakeSlack) -> None:
+    """A ticket serves once: the address that failed is never going to work."""
+    async with running_on_slack(world, slack, socket=True) as slipway:
+        slack.refused_sockets = 1
+        await slack.drop()
+        await slipway.until(lambda: _true(slack.connections == 2), "a second socket")
+        await slack.command(USERS["owner"], "/whoami")
+        await slipway.answered(1)
 
 
 async def test_a_token_revoked_while_running(world: World, slack: FakeSlack) -> None:
@@ -185,17 +210,6 @@ async def test_slack_away_at_the_start(world: World, slack: FakeSlack) -> None:
         await slack.command(USERS["owner"], "/whoami")
         await slipway.answered(1)
     assert BOT_USER in slack.users
-
-
-async def test_a_wrong_token_is_told_at_start_by_name(world: World, slack: FakeSlack) -> None:
-    """One sentence that names the setting, and never the value."""
-    from bot.errors import SlipwayError
-
-    slack.tokens = {}
-    with pytest.raises(SlipwayError, match="SLACK_BOT_TOKEN") as told:
-        async with running_on_slack(world, slack):
-            pass
-    assert "xoxb" not in str(told.value)
 
 
 async def _true(value: bool) -> bool:

@@ -31,27 +31,32 @@ TEAM = "T0001"
 BOT_USER = "UBOT"
 
 SCOPES: Mapping[str, tuple[str, ...]] = {
-    "auth.test": (),
     "chat.postMessage": ("chat:write",),
     "chat.update": ("chat:write",),
     "chat.postEphemeral": ("chat:write",),
     "conversations.open": ("im:write",),
-    "conversations.list": ("channels:read",),
-    "conversations.info": ("channels:read",),
-    "conversations.history": ("channels:history",),
-    "conversations.replies": ("channels:history",),
     "users.info": ("users:read",),
-    "users.list": ("users:read", "users:read.email"),
-    "usergroups.users.list": ("usergroups:read",),
-    "views.open": (),
-    "views.publish": (),
+    "users.list": ("users:read",),
+    "usergroups.list": ("usergroups:read",),
     "files.getUploadURLExternal": ("files:write",),
     "files.completeUploadExternal": ("files:write",),
-    "apps.connections.open": ("connections:write",),
+}
+"""Of methods whose scope does not hang on the kind of a conversation."""
+KINDS = {"public_channel": "channels", "private_channel": "groups", "im": "im"}
+EVENT_SCOPES = {
+    "app_mention": "app_mentions:read",
+    "message": "im:history",
+    "user_change": "users:read",
+    "team_join": "users:read",
+    "subteam_members_changed": "usergroups:read",
+    "subteam_updated": "usergroups:read",
+    "subteam_created": "usergroups:read",
 }
 ALL_SCOPES = frozenset(
-    scope for name, needed in SCOPES.items() if name != "apps.connections.open" for scope in needed
-) | {"commands", "app_mentions:read", "im:history"}
+    [scope for needed in SCOPES.values() for scope in needed]
+    + [f"{kind}:{what}" for kind in KINDS.values() for what in ("read", "history")]
+    + [*EVENT_SCOPES.values(), "commands", "users:read.email"]
+)
 PER_MINUTE = {
     "chat.update": 50,
     "conversations.open": 50,
@@ -69,12 +74,16 @@ MAX_CHARACTERS = 13_200
 
 @dataclass
 class Fault:
-    """What goes wrong with a call. error: answered in place of the work; lost: done, but not answered."""
+    """What goes wrong with a call.
+
+    error: answered in place of the work. lost: done, but not answered. late: done, and answered after `delay` seconds.
+    """
 
     error: str = ""
     status: int = 200
     delay: float = 0.0
     lost: bool = False
+    late: bool = False
     hang: bool = False
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
@@ -105,8 +114,10 @@ class FakeSlack:
     def __init__(self, speed: float = 0.0) -> None:
         """speed 0: no rate limits."""
         self.speed = speed
-        self.tokens: dict[str, str] = {BOT_TOKEN: TEAM}
+        self.tokens: dict[str, str] = {}
+        self.app_token = APP_TOKEN
         self.scopes: set[str] = set(ALL_SCOPES)
+        self.used_scopes: set[str] = set()
         self.users: dict[str, dict[str, Any]] = {}
         self.channels: dict[str, dict[str, Any]] = {}
         self.messages: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
@@ -123,6 +134,11 @@ class FakeSlack:
         self.slow = 0.0
         self.app_url = ""
         self.used_triggers: set[str] = set()
+        self.tickets: set[str] = set()
+        self.refused_sockets = 0
+        """So many sockets are refused; their tickets are used up."""
+        self.cut = ""
+        """Where the socket is cut next: `frame`: right behind a frame; `ack`: when an answer arrives, unheard."""
         self.triggers: dict[str, float] = {}
         self._envelopes: dict[str, Envelope] = {}
         self._numbers = itertools.count(1)
@@ -131,7 +147,9 @@ class FakeSlack:
         self._runner: web.AppRunner | None = None
         self._ts = itertools.count(1)
         self.base_url = ""
-        self.user(BOT_USER, is_bot=True)
+        self.bots: dict[str, str] = {}
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.workspace(BOT_TOKEN, TEAM, BOT_USER)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -167,9 +185,26 @@ class FakeSlack:
             known["profile"] = {"email": email}
         return known
 
-    def channel(self, channel_id: str, name: str, member: bool = True, **flags: Any) -> None:
+    def workspace(self, token: str, team: str, bot: str) -> None:
+        """Install the app in a workspace."""
+        self.tokens[token] = team
+        self.bots[team] = bot
+        self.user(bot, team=team, is_bot=True)
+
+    def group(self, group_id: str, handle: str, users: list[str], team: str = TEAM, **flags: Any) -> dict[str, Any]:
+        """Add a user group, or change one."""
+        known = {"id": group_id, "team_id": team, "handle": handle, "users": users, "date_delete": 0, **flags}
+        self.groups[group_id] = known
+        return known
+
+    def channel(self, channel_id: str, name: str, member: bool = True, team: str = TEAM, **flags: Any) -> None:
         """Add a channel; member: the bot is in it."""
-        self.channels[channel_id] = {"id": channel_id, "name": name, "is_member": member, **flags}
+        self.channels[channel_id] = {"id": channel_id, "name": name, "is_member": member, "team": team, **flags}
+
+    def team_of(self, place: str) -> str:
+        """The workspace of a channel, a personal chat or a user."""
+        known = self.channels.get(place) or self.users.get(place.removeprefix("D")) or {}
+        return str(known.get("team") or known.get("team_id") or TEAM)
 
     def fail(self, method: str, **fault: Any) -> Fault:
         """Have the next calls of a method go wrong."""
@@ -245,6 +280,7 @@ class FakeSlack:
     async def command(self, user: str, text: str, channel: str = "C1", **fields: str) -> tuple[int, str]:
         """Somebody types a slash command; goes over a socket if one is open."""
         body = self.command_body(user, text, channel, **fields)
+        self.used_scopes.add("commands")
         if self.sockets:
             return 200, json.dumps((await self.envelope("slash_commands", body)).get("payload") or {})
         return await self.send(urlencode(body).encode(), "application/x-www-form-urlencoded")
@@ -264,7 +300,7 @@ class FakeSlack:
         return {
             "type": "block_actions",
             "user": {"id": user, "team_id": self.users.get(user, {}).get("team_id", TEAM)},
-            "team": {"id": TEAM, "domain": "acme"},
+            "team": {"id": self.team_of(channel), "domain": "acme"},
             "api_app_id": "A1",
             "trigger_id": self.trigger(),
             "container": {"type": "message", "message_ts": ts, "channel_id": channel, "is_ephemeral": False},
@@ -284,7 +320,7 @@ class FakeSlack:
         payload = {
             "type": "view_submission",
             "user": {"id": user, "team_id": self.users.get(user, {}).get("team_id", TEAM)},
-            "team": {"id": TEAM, "domain": "acme"},
+            "team": {"id": self.team_of(user), "domain": "acme"},
             "api_app_id": "A1",
             "view": {**view, "state": {"values": state}},
             "response_urls": [],
@@ -293,13 +329,14 @@ class FakeSlack:
 
     def event_body(self, event: Mapping[str, Any], event_id: str = "") -> dict[str, Any]:
         """The envelope of an event."""
+        team = self.team_of(str(event.get("channel") or ""))
         return {
             "type": "event_callback",
-            "team_id": TEAM,
+            "team_id": team,
             "api_app_id": "A1",
             "event_id": event_id or f"Ev{next(self._numbers)}",
             "event_time": int(time.time()),
-            "authorizations": [{"team_id": TEAM, "enterprise_id": None, "user_id": BOT_USER, "is_bot": True}],
+            "authorizations": [{"team_id": team, "enterprise_id": None, "user_id": self.bots[team], "is_bot": True}],
             "event": event,
         }
 
@@ -308,6 +345,10 @@ class FakeSlack:
     ) -> tuple[int, str]:
         """Something happened."""
         body = self.event_body(event, event_id)
+        if scope := EVENT_SCOPES.get(str(event["type"])):
+            if scope not in self.scopes:
+                raise AssertionError(f"Slack sends {event['type']} only to apps with {scope}.")
+            self.used_scopes.add(scope)
         if self.sockets:
             return 200, json.dumps((await self.envelope("events_api", body)).get("payload") or {})
         return await self.send(json.dumps(body).encode(), "application/json", extra=extra)
@@ -333,7 +374,11 @@ class FakeSlack:
         made = Envelope(f"e{next(self._numbers)}", asyncio.get_running_loop().create_future())
         self._envelopes[made.id] = made
         frame = {"type": kind, "envelope_id": made.id, "payload": payload, "accepts_response_payload": True}
-        await self.sockets[-1].send_str(json.dumps(frame | {"retry_attempt": 0, "retry_reason": ""}))
+        socket = self.sockets[-1]
+        await socket.send_str(json.dumps(frame | {"retry_attempt": 0, "retry_reason": ""}))
+        if self.cut == "frame":
+            self.cut = ""
+            _transport(socket).close()
         try:
             async with asyncio.timeout(patience):
                 return await made.answer
@@ -348,11 +393,16 @@ class FakeSlack:
     async def drop(self) -> None:
         """Cut every socket without a word."""
         for socket in list(self.sockets):
-            transport = socket._req.transport if socket._req is not None else None
-            if transport is not None:
-                transport.abort()
+            _transport(socket).abort()
 
-    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        if self.refused_sockets:
+            self.refused_sockets -= 1
+            self.tickets.discard(request.query["ticket"])
+            return web.Response(status=503)
+        if request.query["ticket"] not in self.tickets:
+            return web.Response(status=401)
+        self.tickets.remove(request.query["ticket"])
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.connections += 1
@@ -363,6 +413,10 @@ class FakeSlack:
             async for frame in socket:
                 if frame.type is aiohttp.WSMsgType.TEXT:
                     answer = json.loads(frame.data)
+                    if self.cut == "ack":
+                        self.cut = ""
+                        _transport(socket).abort()
+                        break
                     known = self._envelopes.pop(answer.get("envelope_id", ""), None)
                     if known is not None and not known.answer.done():
                         known.answer.set_result(answer)
@@ -385,7 +439,7 @@ class FakeSlack:
         if self.slow:
             await asyncio.sleep(self.slow)
         fault = self._fault(method)
-        if fault is not None and not fault.lost:
+        if fault is not None and not fault.lost and not fault.late:
             call.answer = fault.error or str(fault.status)
             return await self._failed(fault)
         if wait := self._over_limit(method, arguments):
@@ -394,7 +448,9 @@ class FakeSlack:
             return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers=headers)
         answer = self._answer(method, token, arguments)
         call.answer = "ok" if answer.get("ok") else str(answer.get("error"))
-        if fault is not None:
+        if fault is not None and fault.late:
+            await asyncio.sleep(fault.delay)
+        elif fault is not None:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
@@ -439,17 +495,30 @@ class FakeSlack:
         return 0.0
 
     def _answer(self, method: str, token: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        wanted = APP_TOKEN if method == "apps.connections.open" else ""
+        wanted = self.app_token if method == "apps.connections.open" else ""
         if (wanted and token != wanted) or (not wanted and token not in self.tokens):
             return _no("invalid_auth")
-        needed = [scope for scope in SCOPES.get(method, ()) if scope not in self.scopes]
-        if needed and not wanted:
-            return _no("missing_scope") | {"needed": needed[0], "provided": ",".join(sorted(self.scopes))}
+        needed = self._needed(method, arguments)
+        if missing := sorted(needed - self.scopes):
+            return _no("missing_scope") | {"needed": missing[0], "provided": ",".join(sorted(self.scopes))}
+        self.used_scopes |= needed
         work = getattr(self, "_do_" + method.replace(".", "_").lower(), None)
         if work is None:
             return _no("unknown_method")
         answer: dict[str, Any] = work(arguments, token)
         return answer
+
+    def _needed(self, method: str, arguments: Mapping[str, Any]) -> set[str]:
+        """The scopes of one call; those of conversations hang on their kind."""
+        if method == "conversations.list":
+            return {f"{KINDS[one]}:read" for one in str(arguments.get("types") or "public_channel").split(",")}
+        what = {"conversations.info": "read", "conversations.history": "history", "conversations.replies": "history"}
+        if method in what:
+            channel = str(arguments["channel"])
+            private = self.channels.get(channel, {}).get("is_private")
+            kind = "im" if channel.startswith("D") else "groups" if private else "channels"
+            return {f"{kind}:{what[method]}"}
+        return set(SCOPES.get(method, ()))
 
     def next_ts(self) -> str:
         """A timestamp above all before."""
@@ -457,30 +526,36 @@ class FakeSlack:
 
     def _do_auth_test(self, _arguments: dict[str, Any], token: str) -> dict[str, Any]:
         return _yes(
-            team_id=self.tokens[token], team="Acme", user_id=BOT_USER, user="slipway", bot_id="B1", url="https://x"
+            team_id=self.tokens[token],
+            team="Acme",
+            user_id=self.bots[self.tokens[token]],
+            user="slipway",
+            bot_id="B1",
+            url="https://x",
         )
 
     def _do_apps_connections_open(self, _arguments: dict[str, Any], _token: str) -> dict[str, Any]:
         url = self.base_url.replace("http:", "ws:").removesuffix("api/")
-        return _yes(url=f"{url}link/?ticket={next(self._numbers)}&app_id=A1")
+        ticket = str(next(self._numbers))
+        self.tickets.add(ticket)
+        return _yes(url=f"{url}link/?ticket={ticket}&app_id=A1")
 
-    def _do_chat_postmessage(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
-        channel = self._room(str(arguments["channel"]))
+    def _do_chat_postmessage(self, arguments: dict[str, Any], token: str) -> dict[str, Any]:
+        channel = self._room(str(arguments["channel"]), token)
         if channel.startswith("!"):
             return _no(channel[1:])
         if problem := _content_problem(arguments, 40_000):
             return problem
         ts = self.next_ts()
-        thread = arguments.get("thread_ts")
-        if thread and thread not in self.messages[channel] and not channel.startswith("D"):
-            pass  # Slack accepts a thread on people's messages, which this fake does not keep
-        message = {**_kept(arguments), "ts": ts, "bot_id": "B1", "user": BOT_USER}
+        message = {**_kept(arguments), "ts": ts, "bot_id": "B1", "user": self.bots[self.tokens[token]]}
         self.messages[channel][ts] = message
         self.history[channel, ts].append((time.monotonic(), message))
         return _yes(channel=channel, ts=ts, message=message)
 
-    def _room(self, channel: str) -> str:
+    def _room(self, channel: str, token: str) -> str:
         """The id of a writable place, or `!error`."""
+        if self.team_of(channel) != self.tokens[token] and not channel.startswith("#"):
+            return "!channel_not_found"
         if channel.startswith("U"):
             known = self.users.get(channel)
             if known is None:
@@ -490,7 +565,8 @@ class FakeSlack:
             return "!user_disabled" if known["deleted"] else f"D{channel}"
         if channel.startswith("D"):
             return channel
-        found = next((one for one in self.channels.values() if channel in (one["id"], f"#{one['name']}")), None)
+        here = [one for one in self.channels.values() if one["team"] == self.tokens[token]]
+        found = next((one for one in here if channel in (one["id"], f"#{one['name']}")), None)
         if found is None:
             return "!channel_not_found"
         if found.get("is_archived"):
@@ -516,12 +592,13 @@ class FakeSlack:
         self.whispers.append(arguments)
         return _yes(message_ts=self.next_ts())
 
-    def _do_conversations_open(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
-        room = self._room(str(arguments["users"]))
+    def _do_conversations_open(self, arguments: dict[str, Any], token: str) -> dict[str, Any]:
+        room = self._room(str(arguments["users"]), token)
         return _no(room[1:]) if room.startswith("!") else _yes(channel={"id": room})
 
-    def _do_conversations_list(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
-        return self._page(list(self.channels.values()), "channels", arguments)
+    def _do_conversations_list(self, arguments: dict[str, Any], token: str) -> dict[str, Any]:
+        here = [one for one in self.channels.values() if one["team"] == self.tokens[token]]
+        return self._page(here, "channels", arguments)
 
     def _do_conversations_info(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
         found = self.channels.get(str(arguments["channel"]))
@@ -532,15 +609,39 @@ class FakeSlack:
         found = [one for one in reversed(self.posts(str(arguments["channel"]))) if float(one["ts"]) >= oldest]
         return self._page(found, "messages", arguments)
 
-    def _do_conversations_replies(self, arguments: dict[str, Any], token: str) -> dict[str, Any]:
-        return self._do_conversations_history(arguments, token)
+    def _do_conversations_replies(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
+        wanted = str(arguments["ts"])
+        posts = self.posts(str(arguments["channel"]))
+        thread = [one for one in posts if wanted in (one["ts"], one.get("thread_ts"))]
+        oldest = float(arguments.get("oldest") or 0)
+        return self._page([one for one in thread if float(one["ts"]) >= oldest], "messages", arguments)
 
-    def _do_users_info(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
+    def _do_users_info(self, arguments: dict[str, Any], token: str) -> dict[str, Any]:
         known = self.users.get(str(arguments["user"]))
-        return _yes(user=known) if known else _no("user_not_found")
+        visible = known is not None and self._sees(token, known)
+        return _yes(user=self._shown(known)) if known is not None and visible else _no("user_not_found")
 
-    def _do_users_list(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
-        return self._page(list(self.users.values()), "members", arguments)
+    def _do_users_list(self, arguments: dict[str, Any], token: str) -> dict[str, Any]:
+        seen = [self._shown(one) for one in self.users.values() if self._sees(token, one)]
+        return self._page(seen, "members", arguments)
+
+    def _sees(self, token: str, user: Mapping[str, Any]) -> bool:
+        """Its own users, and those of organisations without the app who share a channel."""
+        return user["team_id"] == self.tokens[token] or user["team_id"] not in self.tokens.values()
+
+    def _shown(self, user: Mapping[str, Any]) -> dict[str, Any]:
+        """Addresses only with their own scope."""
+        profile = dict(user["profile"])
+        if "users:read.email" not in self.scopes:
+            profile.pop("email", None)
+        elif "email" in profile:
+            self.used_scopes.add("users:read.email")
+        return {**user, "profile": profile}
+
+    def _do_usergroups_list(self, arguments: dict[str, Any], token: str) -> dict[str, Any]:
+        with_users = str(arguments.get("include_users")).casefold() in ("1", "true")
+        here = [one for one in self.groups.values() if one["team_id"] == self.tokens[token] and not one["date_delete"]]
+        return _yes(usergroups=[one if with_users else {**one, "users": None} for one in here])
 
     def _do_views_open(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
         trigger = str(arguments["trigger_id"])
@@ -568,9 +669,12 @@ class FakeSlack:
         return _yes(upload_url=f"{url}upload/F{number}", file_id=f"F{number}")
 
     def _do_files_completeuploadexternal(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
+        if not str(arguments.get("channel_id") or "").startswith(("C", "D", "G")):
+            return _no("channel_not_found")
         for one in arguments["files"]:
             known = next(file for file in self.files if file["id"] == one["id"])
             known |= {"channel": arguments.get("channel_id"), "thread_ts": arguments.get("thread_ts")}
+            known["title"] = one.get("title")
         return _yes(files=arguments["files"])
 
     async def _upload(self, request: web.Request) -> web.Response:
@@ -584,6 +688,13 @@ class FakeSlack:
         start, limit = int(arguments.get("cursor") or 0), int(arguments.get("limit") or 100)
         more = str(start + limit) if start + limit < len(rows) else ""
         return _yes(**{name: rows[start : start + limit]}, response_metadata={"next_cursor": more})
+
+
+def _transport(socket: web.WebSocketResponse) -> asyncio.Transport:
+    assert socket._req is not None
+    transport = socket._req.transport
+    assert isinstance(transport, asyncio.Transport)
+    return transport
 
 
 def buttons(message: Mapping[str, Any]) -> list[dict[str, Any]]:

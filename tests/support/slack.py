@@ -11,6 +11,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from bot.app import App, Outside
+from bot.chat.slack_manifest import SCOPES
 from bot.settings import Settings
 from bot.web.server import listen
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, SECRET, FakeSlack
@@ -39,15 +40,19 @@ class SlackRunning(Running):
 
 
 def company(slack: FakeSlack) -> None:
-    """The people of the test world, and one channel."""
+    """The people of the test world, and one channel; the app has the scopes of our manifest, and no others."""
+    slack.scopes = set(SCOPES)
     for name, user in USERS.items():
         slack.user(user, email=f"{name}@slipway.example")
     slack.channel("C1", "releases")
 
 
-def slack_settings(world: World, slack: FakeSlack, *, socket: bool = False, database_url: str = "") -> Settings:
-    """Settings of a Slipway with Slack alone."""
+def slack_settings(
+    world: World, slack: FakeSlack, *, socket: bool = False, database_url: str = "", more_tokens: str = ""
+) -> Settings:
+    """Settings of a Slipway with Slack alone. more_tokens: of further workspaces."""
     return Settings(
+        slack_more_tokens=SecretStr(more_tokens) if more_tokens else None,
         config=world.directory,
         patience_seconds=2,
         database_url=SecretStr(database_url) if database_url else None,
@@ -80,10 +85,17 @@ async def serving(app: App) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def running_on_slack(
-    world: World, slack: FakeSlack, *, socket: bool = False, database_url: str = "", outside: Outside | None = None
+    world: World,
+    slack: FakeSlack,
+    *,
+    socket: bool = False,
+    database_url: str = "",
+    outside: Outside | None = None,
+    more_tokens: str = "",
 ) -> AsyncIterator[SlackRunning]:
     """Start a Slipway on the world and the Slack, and stop it in order."""
-    app = App(slack_settings(world, slack, socket=socket, database_url=database_url), outside or Outside(poll=POLL))
+    settings = slack_settings(world, slack, socket=socket, database_url=database_url, more_tokens=more_tokens)
+    app = App(settings, outside or Outside(poll=POLL))
     await app.start()
     try:
         async with serving(app) as url:
