@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -19,7 +18,7 @@ from uuid import uuid4
 import structlog
 
 from bot.catalog.model import Catalog
-from bot.clock import Clock
+from bot.clock import Clock, Seconds, elapsed
 from bot.errors import OutcomeUnknown, ProviderError
 from bot.store import deployments as rows
 from bot.store import outbox
@@ -64,6 +63,7 @@ class Outbox:
         pace: Mapping[str, float] | None = None,
         speak: Callable[[str, str, Message], Message] = lambda _platform, _place, message: message,
         patience: float = PATIENCE,
+        elapsed: Seconds = elapsed,
     ) -> None:
         """clients: platform -> client; pace: platform -> seconds between two sendings to one place.
 
@@ -72,6 +72,7 @@ class Outbox:
         patience: seconds an end may wait for its card to be edited before it is said in a message of its own.
         """
         self._patience = patience
+        self._elapsed = elapsed
         self._owner = uuid4().hex
         self._doubts: dict[tuple[str, str], datetime] = {}
         self._elsewhere: dict[tuple[str, str], float] = {}
@@ -183,7 +184,7 @@ class Outbox:
         for place, next_at in first.items():
             if place in self._senders:
                 self._nudges[place].set()
-            elif (left := self._elsewhere.get(place, 0.0) - time.monotonic()) > 0:
+            elif (left := self._elsewhere.get(place, 0.0) - self._elapsed()) > 0:
                 pause = min(pause, left)
             elif next_at > now:
                 pause = min(pause, (next_at - now).total_seconds())
@@ -229,14 +230,14 @@ class Outbox:
 
     def _is_fresh(self, place: tuple[str, str]) -> bool:
         """Whether no other replica can be sending there; a pause of this process ends it."""
-        return self._db.is_sqlite or time.monotonic() < self._leases.get(place, 0.0)
+        return self._db.is_sqlite or self._elapsed() < self._leases.get(place, 0.0)
 
     async def _ask_for(self, place: tuple[str, str]) -> bool:
-        at, began = self._clock(), time.monotonic()
+        at, began = self._clock(), self._elapsed()
         hold = await self._db.run(lambda tx: outbox.take_place(tx, *place, self._owner, at, LEASE))
         if hold is None:
             self._leases.pop(place, None)
-            self._elsewhere[place] = time.monotonic() + ELSEWHERE
+            self._elsewhere[place] = self._elapsed() + ELSEWHERE
             return False
         # Half of it, so that what is sent now is answered before the lease ends.
         self._leases[place] = began + LEASE.total_seconds() / 2
@@ -304,7 +305,7 @@ class Outbox:
     async def _sum_up(self, place: tuple[str, str], held: list[OutboxRow], wait: float) -> None:
         """Say in one new message how deployments ended whose cards cannot be edited soon enough."""
         late = [row for row in held if row.ended and row.ref and (row.id, row.wanted) not in self._summed]
-        now = time.monotonic()
+        now = self._elapsed()
         since = [self._late.setdefault((row.id, row.wanted), now) for row in late]
         if not late or (wait < self._patience and now - min(since) < self._patience):
             return

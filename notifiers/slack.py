@@ -109,11 +109,16 @@ class SlackClient:
 
     platform = "slack"
 
-    def __init__(self, api: SlackApi, in_use: Callable[[], Collection[str]] = tuple) -> None:
-        """in_use: the channels the catalog writes as `#name`, so that a place has one name with us."""
+    def __init__(
+        self,
+        api: SlackApi,
+        in_use: Callable[[], Collection[str]] = tuple,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """in_use: the channels the catalog writes as `#name`, so that a place has one name with us. now: seconds."""
         self._api = api
         self._in_use = in_use
-        self._lanes = Lanes()
+        self._lanes = Lanes(now)
         self._personal: dict[Place, str] = {}
         self._named: dict[tuple[str, str], str] = {}
         self._listed: set[str] = set()

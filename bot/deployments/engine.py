@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 import structlog
 
-from bot.clock import Clock
+from bot.clock import Clock, elapsed
 from bot.deployments.model import Data, Deployment, Failure, State
 from bot.deployments.moves import Moves
 from bot.errors import ProviderError, ProviderRejected
@@ -176,7 +175,7 @@ class Engine:
             taken = rows.claim(tx, self.owner, states, at, self._settings.lease, min(room, 64))
             return taken, None if taken else rows.next_wake(tx, states)
 
-        began = _seconds()
+        began = elapsed()
         wake_at = await self._db.read(lambda tx: rows.next_wake(tx, states)) if self._db.is_sqlite else at
         claimed: list[Deployment] = []
         if wake_at is not None and wake_at <= at:
@@ -219,14 +218,14 @@ class Engine:
 
     async def _renew(self, ids: list[int]) -> set[int]:
         """Lengthen the leases; returns those that are still ours. Raises ProviderError."""
-        at, began = self._clock(), _seconds()
+        at, began = self._clock(), elapsed()
         kept = await self._db.run(lambda tx: rows.renew(tx, self.owner, ids, at, self._settings.lease))
         self._renewed.update(dict.fromkeys(kept, began))
         return kept
 
     def _is_fresh(self, deployment_id: int) -> bool:
         """Whether the lease cannot have run out yet, by our own clock, with a margin."""
-        return _seconds() - self._renewed.get(deployment_id, 0.0) < self._settings.lease.total_seconds() * 0.8
+        return elapsed() - self._renewed.get(deployment_id, 0.0) < self._settings.lease.total_seconds() * 0.8
 
     async def _is_ours(self, deployment_id: int) -> bool:
         """Whether we may act: a replica that was paused finds out here that another took over."""
@@ -338,8 +337,8 @@ class Engine:
         if at - since >= self._settings.patience:
             return Go(State.FAILED, _failed(seen, error.sentence()), note=error.message)
         data = seen.data.model_copy(update={"waiting_for": error.message, "waiting_since_at": since})
-        elapsed = (at - since).total_seconds()
-        pause = min(30.0, max(0.5, elapsed / 2)) * random.uniform(0.8, 1.2)  # noqa: S311
+        waited = (at - since).total_seconds()
+        pause = min(30.0, max(0.5, waited / 2)) * random.uniform(0.8, 1.2)  # noqa: S311
         return Stay(at + timedelta(seconds=pause), data)
 
     async def _stumbled(self, seen: Deployment) -> Deployment | None:
@@ -377,11 +376,6 @@ STEP_OF_STATE: Mapping[State, str] = {
     State.CANCELLING: "cancel",
 }
 """What a person calls the step a state belongs to."""
-
-
-def _seconds() -> float:
-    """Seconds that also pass while this process, or its whole machine, is paused."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 async def _event_or(event: asyncio.Event, seconds: float) -> None:

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -111,11 +111,12 @@ class Envelope:
 class FakeSlack:
     """One server for everything. `speed`: how many times faster than real its rate limits run."""
 
-    def __init__(self, speed: float = 0.0) -> None:
-        """speed 0: no rate limits."""
+    def __init__(self, speed: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
+        """speed 0: no rate limits. now: seconds, for the limits and the history."""
         self.speed = speed
         self.tokens: dict[str, str] = {}
         self.app_token = APP_TOKEN
+        self.now = now
         self.scopes: set[str] = set(ALL_SCOPES)
         self.used_scopes: set[str] = set()
         self.users: dict[str, dict[str, Any]] = {}
@@ -233,7 +234,7 @@ class FakeSlack:
     def trigger(self) -> str:
         """A fresh trigger id; it lives three seconds and serves once."""
         made = f"{next(self._numbers)}.{TEAM}.abc"
-        self.triggers[made] = time.monotonic()
+        self.triggers[made] = self.now()
         return made
 
     async def send(
@@ -434,7 +435,7 @@ class FakeSlack:
         elif request.can_read_body:
             arguments |= dict(await request.post())
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        call = Call(method, arguments, token, time.monotonic())
+        call = Call(method, arguments, token, self.now())
         self.calls.append(call)
         if self.slow:
             await asyncio.sleep(self.slow)
@@ -477,7 +478,7 @@ class FakeSlack:
         """Seconds to wait, 0 if the call is within its tier."""
         if not self.speed:
             return 0.0
-        now = time.monotonic()
+        now = self.now()
         if method == "chat.postMessage":
             # About one a second in a channel, with a burst of one.
             return self._window((method, str(arguments.get("channel"))), now, 1, 1.0 / self.speed)
@@ -549,7 +550,7 @@ class FakeSlack:
         ts = self.next_ts()
         message = {**_kept(arguments), "ts": ts, "bot_id": "B1", "user": self.bots[self.tokens[token]]}
         self.messages[channel][ts] = message
-        self.history[channel, ts].append((time.monotonic(), message))
+        self.history[channel, ts].append((self.now(), message))
         return _yes(channel=channel, ts=ts, message=message)
 
     def _room(self, channel: str, token: str) -> str:
@@ -583,7 +584,7 @@ class FakeSlack:
             return problem
         message = {**self.messages[channel][ts], **_kept(arguments), "ts": ts}
         self.messages[channel][ts] = message
-        self.history[channel, ts].append((time.monotonic(), message))
+        self.history[channel, ts].append((self.now(), message))
         return _yes(channel=channel, ts=ts, text=message["text"], message=message)
 
     def _do_chat_postephemeral(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
@@ -645,7 +646,7 @@ class FakeSlack:
 
     def _do_views_open(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
         trigger = str(arguments["trigger_id"])
-        if time.monotonic() - self.triggers.get(trigger, 0.0) > 3:
+        if self.now() - self.triggers.get(trigger, 0.0) > 3:
             return _no("expired_trigger_id")
         if trigger in self.used_triggers:
             return _no("exchanged_trigger_id")
