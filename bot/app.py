@@ -44,6 +44,7 @@ from bot.schedule.calendars import CalendarWatch
 from bot.schedule.housekeeping import Housekeeping, Watchdog
 from bot.schedule.jobs import PLATFORM as SCHEDULE
 from bot.schedule.jobs import Jobs, SchedulePeople
+from bot.server_pass import SERVER
 from bot.settings import Settings, read_console_tokens
 from bot.sources.git import Source
 from bot.store import audit, outbox
@@ -75,6 +76,7 @@ from commands import (
     owners,
     promote,
     queue,
+    reviews,
     rollback,
     status,
     where,
@@ -111,6 +113,8 @@ COMMANDS: tuple[Command, ...] = with_aliases(
     gray.abort_command,
     owners.command,
     queue.command,
+    reviews.review_command,
+    reviews.reviews_command,
     locks.lock_command,
     locks.unlock_command,
     locks.locks_command,
@@ -264,7 +268,7 @@ class App:
         return FeishuParts(self.settings, lambda: self.catalogs.current, self._clock)
 
     def _people(self) -> dict[str, People]:
-        people: dict[str, People] = {SCHEDULE: SchedulePeople()}
+        people: dict[str, People] = {SCHEDULE: SchedulePeople(), SERVER: SchedulePeople()}
         if self.slack is not None:
             people["slack"] = self.slack.people
         if self.feishu is not None:
@@ -408,6 +412,7 @@ class App:
         if self.feishu_adapter is not None:
             self.housekeeping.every(timedelta(minutes=5), "feishu_people", self.feishu_adapter.refresh)
         self.housekeeping.every(timedelta(minutes=30), "lock_reminders", self.deployments.holds.nag)
+        self.housekeeping.every(timedelta(minutes=30), "review_reminders", self.deployments.reviews.remind)
         calendars = CalendarWatch(self.db, self.catalog, self._platforms, self._clock, lambda: self.outbox.poke())
         self.housekeeping.every(timedelta(hours=6), "calendars", calendars.look)
         if self.settings.retention_days:

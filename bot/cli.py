@@ -206,6 +206,60 @@ def doctor(config: Config = None, data: Data = None) -> None:
         raise typer.Exit(1)
 
 
+@app.command("pass")
+def give_pass(
+    service: str,
+    environment: str,
+    release: Annotated[str, typer.Argument(help="Version, commit or digest; left out: whatever comes first.")] = "",
+    person: Annotated[str, typer.Option("--as", help="Who deploys; must have the right to.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the audit log.")] = "",
+    length: Annotated[str, typer.Option("--for", help="How long it is good for, at most 24h.")] = "60m",
+    deploy: Annotated[bool, typer.Option("--deploy", help="Start the deployment too, and follow it.")] = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Break the glass when chat is down: let one deployment through closed windows, freezes and open approvals."""
+    from bot.catalog.units import parse_duration
+    from bot.server_pass import PassWish, break_glass
+
+    try:
+        lasts = parse_duration(length)
+    except ValueError as error:
+        _fail(f"--for {error}.")
+    if not person:
+        _fail("Who deploys? Add --as PERSON.")
+    catalog = _catalog(config)
+    wish = PassWish(service, environment, release, person, lasts, reason, deploy)
+    db = _open_database(config, data)
+    try:
+        good = asyncio.run(break_glass(db, catalog, wish, datetime.now(UTC), typer.echo))
+    finally:
+        db.close()
+    if not good:
+        raise typer.Exit(1)
+
+
+@policy_app.command("report")
+def policy_report(
+    since: Annotated[str, typer.Option("--since", help="How far back: 90d, 12h.")] = "90d",
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """List the emergencies of a time and what became of their reviews."""
+    from bot.catalog.units import parse_duration
+    from bot.deployments.reviews import report
+    from bot.store import emergencies
+
+    now = datetime.now(UTC)
+    try:
+        start = now - parse_duration(since)
+    except ValueError as error:
+        _fail(f"--since {error}.")
+    found = _read_database(config, data, lambda tx: emergencies.since(tx, start))
+    for line in report(found, now, "UTC"):
+        typer.echo(line)
+
+
 @policy_app.command("test")
 def policy_test(file: Annotated[Path, typer.Argument(help="YAML file of cases.")], config: Config = None) -> None:
     """Judge a table of cases; every one that is not as expected is named with file and line, and the exit code is 1."""
@@ -308,14 +362,19 @@ def audit_export(config: Config = None, data: Data = None) -> None:
     _read_database(config, data, work)
 
 
-def _read_database(config: Path | None, data: Path | None, work: Any) -> Any:
+def _open_database(config: Path | None, data: Path | None) -> Any:
+    """The database of a Slipway that ran, or runs."""
     from bot.settings import read_settings
     from bot.store.database import Database
 
     settings = read_settings(os.environ, config=_directory(config), data=data)
     if settings.database_url is None and not (settings.data_directory / "slipway.db").exists():
         _fail(f"There is no database in {settings.data_directory}. Give --config or --data of a Slipway that ran.")
-    db = Database(settings.database)
+    return Database(settings.database)
+
+
+def _read_database(config: Path | None, data: Path | None, work: Any) -> Any:
+    db = _open_database(config, data)
     try:
         return asyncio.run(db.read(work))
     finally:

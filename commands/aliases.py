@@ -27,6 +27,8 @@ CHINESE: Mapping[str, tuple[str, ...]] = {
     "locks": ("锁列表",),
     "freeze": ("封网", "冻结"),
     "unfreeze": ("解封", "解冻"),
+    "review": ("复盘",),
+    "reviews": ("复盘列表",),
     "whoami": ("我是谁",),
     "help": ("帮助",),
 }

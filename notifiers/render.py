@@ -319,6 +319,9 @@ def _fields(view: View) -> dict[str, str]:
         "failed tests": ", ".join(data.failure.tests) if data.failure else "",
         "rule": ", ".join(_rule_names(seen)) if seen.state is State.REFUSED else "",
         "allowed": _at(data.next_change_at, reader_zone) if seen.state is State.REFUSED else "",
+        "pass": f"given on the server by {data.emergency.given_by}"
+        if data.emergency and data.emergency.given_by
+        else "",
         "kind": "hotfix" if seen.kind is Kind.HOTFIX else "",
         "starts": _at(data.not_before, reader_zone) if seen.state in (State.QUEUED, State.AWAITING_APPROVAL) else "",
         "expires": _at(data.emergency.expires_at, reader_zone)

@@ -18,7 +18,9 @@ from bot.catalog.model import (
     MetricRule,
     Person,
     PipelineSpec,
+    ReviewRule,
     Scope,
+    Seat,
     Service,
     SourceLine,
     Target,
@@ -26,7 +28,7 @@ from bot.catalog.model import (
     VerifyRule,
 )
 from bot.catalog.problems import Problem
-from bot.catalog.schema import PersonIn, ScopeIn, ServiceIn, TargetDefaults, TeamIn
+from bot.catalog.schema import PersonIn, ReviewIn, ScopeIn, SeatIn, ServiceIn, TargetDefaults, TeamIn
 from bot.catalog.written import Root
 
 Settings = Mapping[str, Any]
@@ -280,9 +282,27 @@ def emergency(root: Root) -> tuple[EmergencyRule, ...]:
             expires_after=entry.value.expires_after,
             pass_for=entry.value.pass_for,
             remind_after=entry.value.remind_after,
+            review=_review(entry.value.review),
             source=entry.source(),
         )
         for entry in root.emergency
+    )
+
+
+def _review(written: ReviewIn) -> ReviewRule:
+    by = seat_of(written.by) if written.by is not None else None
+    return ReviewRule(written.within, written.block, by)
+
+
+def seat_of(written: SeatIn) -> Seat:
+    """A group of approvers as written."""
+    names = [role.value.replace("_", " ") for role in written.roles]
+    return Seat(
+        name=written.name or ", ".join([*names, *written.groups, *written.people]),
+        count=written.count,
+        roles=tuple(written.roles),
+        people=tuple(written.people),
+        groups=tuple(written.groups),
     )
 
 

@@ -299,6 +299,34 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Seat:
+    """`count` people of a group, by role on the service, by name, or by the names of `Catalog.groups`."""
+
+    name: str
+    count: int = 1
+    roles: tuple[Role, ...] = ()
+    people: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+class ReviewBlock(StrEnum):
+    """Whether a review that is owed holds up the next ordinary deployment of its target."""
+
+    NO = "no"
+    OVERDUE = "overdue"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRule:
+    """What is owed after an emergency. within: so long after its end; zero: nothing. by: None: who could approve."""
+
+    within: timedelta = timedelta(days=3)
+    block: ReviewBlock = ReviewBlock.NO
+    by: Seat | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EmergencyRule:
     """Who may let a deployment through outside its window.
 
@@ -316,6 +344,7 @@ class EmergencyRule:
     pass_for: timedelta
     source: SourceLine
     remind_after: timedelta = timedelta(0)
+    review: ReviewRule = ReviewRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,17 +379,6 @@ class Delegation:
     from_at: datetime
     until_at: datetime
     source: SourceLine | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """`count` people of a group, by role on the service, by name, or by the names of `Catalog.groups`."""
-
-    name: str
-    count: int = 1
-    roles: tuple[Role, ...] = ()
-    people: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

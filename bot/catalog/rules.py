@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 from bot.catalog import messages, units
-from bot.catalog.build import scope_of
+from bot.catalog.build import scope_of, seat_of
 from bot.catalog.model import (
     ApprovalRule,
     Calendar,
@@ -19,7 +19,6 @@ from bot.catalog.model import (
     HandUp,
     Limit,
     Scope,
-    Seat,
     Service,
     Shift,
     Window,
@@ -141,7 +140,7 @@ def _approval(root: Root, entry: Entry[ApprovalIn]) -> ApprovalRule:
     return ApprovalRule(
         name=written.name,
         scope=scope_of(written),
-        seats=tuple(_seat(one) for one in written.seats),
+        seats=tuple(seat_of(one) for one in written.seats),
         expires_after=written.expires_after,
         source=entry.source(),
         total=written.total,
@@ -149,7 +148,7 @@ def _approval(root: Root, entry: Entry[ApprovalIn]) -> ApprovalRule:
         larger_than=written.larger_than,
         when=_hours(root, entry),
         remind_after=written.remind_after,
-        hand_up=tuple(HandUp(one.after, _seat(one)) for one in sorted(written.hand_up, key=lambda one: one.after)),
+        hand_up=tuple(HandUp(one.after, seat_of(one)) for one in sorted(written.hand_up, key=lambda one: one.after)),
     )
 
 
@@ -168,17 +167,6 @@ def limits(root: Root) -> tuple[Limit, ...]:
     return tuple(
         Limit(one.value.name, scope_of(one.value), one.value.at_once, one.value.per, one.source())
         for one in root.limits
-    )
-
-
-def _seat(written: SeatIn) -> Seat:
-    names = [role.value.replace("_", " ") for role in written.roles]
-    return Seat(
-        name=written.name or ", ".join([*names, *written.groups, *written.people]),
-        count=written.count,
-        roles=tuple(written.roles),
-        people=tuple(written.people),
-        groups=tuple(written.groups),
     )
 
 
@@ -205,22 +193,26 @@ def check_rules(root: Root, names: Names) -> Iterator[Problem]:
         yield from _ordered(leave, leave.value.from_, leave.value.until, ("until",))
     for rule_ in root.approvals:
         yield from _seats(root, rule_, names)
+    for lane in root.emergency:
+        if lane.value.review.by is not None:
+            yield from _seat_names(root, lane, lane.value.review.by, ("review", "by"), names)
 
 
 def _seats(root: Root, entry: Entry[ApprovalIn], names: Names) -> Iterator[Problem]:
     for at, seat in enumerate(entry.value.seats):
-        yield from _people(entry, seat.people, ("seats", at, "people"), names)
-        for number, group in enumerate(seat.groups):
-            if group not in root.names.get("groups", (group,)):
-                yield entry.problem(("seats", at, "groups", number), messages.unknown("group", group, root.groups))
-    for at, seat in enumerate(entry.value.hand_up):
-        yield from _people(entry, seat.people, ("hand_up", at, "people"), names)
-        for number, group in enumerate(seat.groups):
-            if group not in root.names.get("groups", (group,)):
-                yield entry.problem(("hand_up", at, "groups", number), messages.unknown("group", group, root.groups))
+        yield from _seat_names(root, entry, seat, ("seats", at), names)
+    for at, step in enumerate(entry.value.hand_up):
+        yield from _seat_names(root, entry, step, ("hand_up", at), names)
     taken = sum(seat.count for seat in entry.value.seats)
     if entry.value.total and entry.value.total < taken:
         yield entry.problem(("total",), messages.total_too_small(entry.value.total, taken))
+
+
+def _seat_names(root: Root, entry: Entry[object], seat: SeatIn, path: Path, names: Names) -> Iterator[Problem]:
+    yield from _people(entry, seat.people, (*path, "people"), names)
+    for number, group in enumerate(seat.groups):
+        if group not in root.names.get("groups", (group,)):
+            yield entry.problem((*path, "groups", number), messages.unknown("group", group, root.groups))
 
 
 def _people(entry: Entry[object], people: list[str], path: Path, names: Names) -> Iterator[Problem]:

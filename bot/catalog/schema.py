@@ -31,7 +31,7 @@ from pydantic_core import PydanticCustomError
 
 from bot.catalog import messages, units
 from bot.catalog.document import typed
-from bot.catalog.model import DayKind, InFlight, Kind, Per, Role
+from bot.catalog.model import DayKind, InFlight, Kind, Per, ReviewBlock, Role
 from bot.policy.cron import parse_cron
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -554,6 +554,17 @@ class ApproversIn(Written):
         return self
 
 
+class ReviewIn(Written):
+    """What is owed after an emergency."""
+
+    within: DurationOrZero = timedelta(days=3)
+    """So long after its end; 0s: no review is owed."""
+    block: ReviewBlock = ReviewBlock.NO
+    """Whether it holds up the next ordinary deployment there: no, overdue (once it is late), or always."""
+    by: SeatIn | None = None
+    """Who may review; left out: whoever could have approved. Never the person who asked."""
+
+
 class EmergencyIn(ScopeIn):
     """Who may let a deployment through outside its window; the first rule that is about it counts."""
 
@@ -563,6 +574,7 @@ class EmergencyIn(ScopeIn):
     """How long the question stays open."""
     pass_for: Duration = timedelta(hours=1)
     """How long the yes is good for."""
+    review: ReviewIn = ReviewIn()
     remind_after: DurationOrZero = timedelta(minutes=10)
     """Who has not answered is reminded then, and again after twice as long, and so on; 0s: never."""
 

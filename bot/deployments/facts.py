@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from datetime import datetime
 
-from bot.catalog.model import Freeze, Kind, Scope, SourceLine
+from bot.catalog.model import Freeze, Kind, ReviewBlock, Scope, SourceLine
 from bot.deployments.model import Deployment
-from bot.policy.model import EVERYTHING, Ballot, Facts, LockFact, Pass, Permission, PolicyRequest
-from bot.store import holds
+from bot.policy.model import EVERYTHING, Ballot, Facts, LockFact, Pass, Permission, PolicyRequest, ReviewFact
+from bot.store import emergencies, holds
 from bot.store.database import Tx
 
 SCOPE_FIELDS = frozenset(field.name for field in fields(Scope))
@@ -40,6 +40,26 @@ def standing_facts(tx: Tx, at: datetime) -> Facts:
     return Facts(
         locks=tuple(lock_fact(one) for one in holds.all_locks(tx)),
         freezes=tuple(_freeze(one) for one in holds.standing_freezes(tx, at)),
+        reviews=tuple(_review(one) for one in emergencies.owed(tx) if one.block != ReviewBlock.NO.value),
+    )
+
+
+def _review(owed: emergencies.Review) -> ReviewFact:
+    block = ReviewBlock(owed.block) if owed.block in tuple(ReviewBlock) else ReviewBlock.ALWAYS
+    return ReviewFact(owed.ref, owed.service, owed.environment, owed.due_at, block)
+
+
+def pass_of(given: emergencies.ServerPass, subject: str) -> Pass:
+    """A pass from the server, for the release it is used for."""
+    return Pass(
+        given.service,
+        given.environment,
+        subject,
+        given.from_at,
+        given.until_at,
+        approvers=(),
+        given_by=given.given_by,
+        reason=given.reason,
     )
 
 
@@ -60,6 +80,8 @@ def facts_of(deployment: Deployment, standing: Facts | None = None) -> Facts:
         from_at=emergency.asked_at,
         until_at=emergency.pass_until_at,
         approvers=emergency.approvers,
+        given_by=emergency.given_by,
+        reason=emergency.reason,
     )
     return replace(standing, passes=(given,))
 

@@ -125,7 +125,8 @@ class Emergency(_Record):
     """The question about one deployment. subject: what the votes are bound to.
 
     rule: of the emergency lane; or approvals: the ordinary rules asked under, whose names are in `rule` too. reminders:
-    how often those who have not answered were reminded; handed: to how many further groups it was handed up.
+    how often those who have not answered were reminded; handed: to how many further groups it was handed up. given_by:
+    who gave the pass on the server, without a question.
     """
 
     rule: str
@@ -140,6 +141,7 @@ class Emergency(_Record):
     approvals: tuple[str, ...] = ()
     reminders: int = 0
     handed: int = 0
+    given_by: str = ""
 
 
 class ReasonNote(_Record):

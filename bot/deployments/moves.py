@@ -9,6 +9,7 @@ from bot.catalog.model import Catalog
 from bot.deployments import audience
 from bot.deployments.holds import lock_after
 from bot.deployments.model import Data, Deployment, NewDeployment, State
+from bot.deployments.reviews import review_after
 from bot.store import audit, outbox
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
@@ -87,6 +88,7 @@ class Moves:
         if after.state.is_final and self._catalog().limits:
             rows.wake_queued(tx, at)
         lock_after(tx, after, at)
+        review_after(tx, self._catalog(), after, self._platforms, at)
         self._tell(tx, after, at)
         detail = note or f"{seen.target} {seen.release_version}"
         audit.append(tx, AuditEntry(at, actor, "deployment:move", seen.ref, to.value, code, detail))

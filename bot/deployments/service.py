@@ -10,7 +10,7 @@ from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
 from bot.deployments import plan, questions
 from bot.deployments.engine import Engine
-from bot.deployments.facts import permission_for, request_of, standing_facts
+from bot.deployments.facts import pass_of, permission_for, request_of, standing_facts
 from bot.deployments.holds import Holds
 from bot.deployments.model import (
     WAITING,
@@ -25,13 +25,16 @@ from bot.deployments.model import (
 )
 from bot.deployments.moves import Moves
 from bot.deployments.questions import Question
+from bot.deployments.reviews import Reviews
 from bot.errors import BadInput, Conflict, Refused
 from bot.policy.decide import decide, first_opening
 from bot.policy.model import Ballot, Facts, Outcome, Permission, PolicyRequest, Reason, ReasonCode, Verdict
-from bot.store import audit, releases
+from bot.policy.reasons import BREAK_GLASS
+from bot.store import audit, emergencies, releases
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
+from bot.store.emergencies import ServerPass
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Deployments:
         self._clock = clock
         self._engine = engine
         self.holds = Holds(db, catalog, clock, moves.platforms, self._holds_changed)
+        self.reviews = Reviews(db, catalog, clock, moves.platforms, self._holds_changed)
 
     def _holds_changed(self) -> None:
         """A lock or a freeze came or went: whoever waits looks again, and its messages go out."""
@@ -95,17 +99,24 @@ class Deployments:
 
     async def judge(self, wish: Wish) -> Verdict:
         """What the rules say, without doing anything."""
-        digest, standing = await self._known(wish)
+        digest, standing, _ = await self._known(wish)
         wish = self._timed(wish, release_subject(digest, wish.commit), standing)
         return self._decide(wish, release_subject(digest, wish.commit), standing)
 
-    async def _known(self, wish: Wish) -> tuple[str, Facts]:
-        """The digest of the release, empty before it is built, and what people hold deployments up with."""
+    async def _known(self, wish: Wish) -> tuple[str, Facts, ServerPass | None]:
+        """The digest of the release, empty before it is built; what stands in its way; and a pass from the server."""
         at = self._clock()
 
-        def work(tx: Tx) -> tuple[str, Facts]:
+        def work(tx: Tx) -> tuple[str, Facts, ServerPass | None]:
             known = releases.by_commit(tx, wish.service.name, wish.commit)
-            return known.digest if known is not None else "", standing_facts(tx, at)
+            digest = known.digest if known is not None else ""
+            names = [wish.version, wish.commit, wish.commit[:12], *([digest] if digest else [])]
+            found = emergencies.good_passes(tx, wish.person.id, wish.service.name, wish.target.environment, names, at)
+            standing, given = standing_facts(tx, at), next(iter(found), None)
+            if given is None:
+                return digest, standing, None
+            passed = pass_of(given, release_subject(digest, wish.commit))
+            return digest, replace(standing, passes=(passed,)), given
 
         return await self._db.read(work)
 
@@ -115,20 +126,24 @@ class Deployments:
         Raises:
             Refused: the rules say no and no lane is open to this person. Nothing was changed.
         """
-        digest, standing = await self._known(asked)
+        digest, standing, given = await self._known(asked)
         wish = self._timed(asked, release_subject(digest, asked.commit), standing)
         verdict = self._decide(wish, release_subject(digest, wish.commit), standing)
         if verdict.outcome is Outcome.REFUSED or (wish.at is not None and verdict.emergency is not None):
             raise refusal(verdict)
         at = self._clock()
-        new = _new(wish, digest, verdict, at)
+        if given is None or not any(reason.code is ReasonCode.EMERGENCY_PASS for reason in verdict.reasons):
+            given = None
+        new = _new(wish, digest, verdict, at, given)
 
         def work(tx: Tx) -> tuple[Deployment, bool, list[Deployment]]:
             if rows.find_by_key(tx, wish.key) is None:
                 same = _same_on_its_way(tx, wish, at)
                 if same is not None:
                     return same, True, []
-            deployment, _ = self._moves.create(tx, new, at, _code(verdict))
+            deployment, is_new = self._moves.create(tx, new, at, _code(verdict))
+            if is_new and given is not None and not emergencies.use_pass(tx, given.id, deployment.id):
+                raise Conflict("That pass was used up a moment ago.", hint="Ask on the server for another one.")
             return deployment, False, self._supersede(tx, deployment, wish, at)
 
         deployment, joined, ended = await self._db.run(work)
@@ -372,6 +387,23 @@ def notes_of(reasons: tuple[Reason, ...]) -> tuple[ReasonNote, ...]:
     )
 
 
+def _question(wish: Wish, subject: str, verdict: Verdict, at: datetime, given: ServerPass | None) -> Emergency | None:
+    """What people are asked about it; or the pass that was given on the server; or nothing."""
+    if given is not None:
+        return Emergency(
+            rule=BREAK_GLASS,
+            needed=0,
+            subject=subject,
+            asked_at=given.from_at,
+            expires_at=given.until_at,
+            pass_minutes=(given.until_at - given.from_at).total_seconds() / 60,
+            pass_until_at=given.until_at,
+            reason=given.reason,
+            given_by=given.given_by,
+        )
+    return questions.ask(verdict, subject, wish.reason, at, wish.at) if verdict.approvals else None
+
+
 def _request(wish: Wish, subject: str) -> PolicyRequest:
     return PolicyRequest(
         person=wish.person.id,
@@ -399,7 +431,7 @@ def _code(verdict: Verdict) -> str:
     return blocking[0].code.value if blocking else verdict.outcome.value
 
 
-def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime) -> NewDeployment:
+def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime, given: ServerPass | None) -> NewDeployment:
     """Queued; or refused with the offer to ask in an emergency; or waiting for its ordinary approvals."""
     subject = release_subject(digest, wish.commit)
     state = State.QUEUED if verdict.outcome is Outcome.ALLOWED else State.REFUSED
@@ -410,7 +442,7 @@ def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime) -> NewDeployme
         reasons=notes_of(verdict.reasons),
         next_change_at=verdict.next_change_at,
         can_ask=state is State.REFUSED,
-        emergency=questions.ask(verdict, subject, wish.reason, at, wish.at) if verdict.approvals else None,
+        emergency=_question(wish, subject, verdict, at, given),
         author=wish.author,
         size=wish.size,
         not_before=wish.at,

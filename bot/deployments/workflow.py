@@ -52,6 +52,8 @@ TOLD = timedelta(seconds=4)
 """Between two looks at what tells of its changes by itself."""
 CLOSED = frozenset({ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE, ReasonCode.CALENDAR_UNPUBLISHED})
 """What passes by itself."""
+HELD = frozenset({ReasonCode.LOCKED, ReasonCode.REVIEW_OWED})
+"""What a person ends; meanwhile a deployment waits."""
 MAX_RUNS = 3
 """How often a pipeline or a sync that was ended from outside is started again."""
 
@@ -119,7 +121,8 @@ class Workflow:
             waiting = f"{in_front.ref} ({in_front.release_version}) is in front in the queue of {seen.target}"
             return Stay(self._clock() + FAR, _update(seen, waiting_for=waiting))
         verdict = await self._verdict(seen)
-        if {reason.code for reason in verdict.blocking} == {ReasonCode.LOCKED}:
+        codes = {reason.code for reason in verdict.blocking}
+        if codes and codes <= HELD:
             return self._wait_for(seen, verdict)
         if verdict.outcome is not PolicyOutcome.ALLOWED:
             later = await self._next_window(seen, verdict)
@@ -233,8 +236,8 @@ class Workflow:
         ordinary = asked is None or bool(asked.approvals)
         if ordinary and codes == {ReasonCode.WINDOW_CLOSED} and target.in_flight is InFlight.FINISH:
             return None
-        passing = ordinary or codes == {ReasonCode.LOCKED}
-        if passing and codes <= {ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE, ReasonCode.LOCKED}:
+        passing = ordinary or codes <= HELD
+        if passing and codes <= {ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE} | HELD:
             return self._wait_for(seen, verdict)
         return Go(State.FAILED, _stopped_by_policy(seen, verdict), note="stopped by the rules")
 

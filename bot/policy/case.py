@@ -8,13 +8,16 @@ from datetime import datetime
 from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Service, Window
 from bot.policy import reasons as say
 from bot.policy.approvals import LONG_AGO, OpenSeat, can_be_satisfied, seats_of, tally
-from bot.policy.model import Ballot, Facts, LockFact, Pass, PolicyRequest, ReasonCode
+from bot.policy.model import Ballot, Facts, LockFact, Pass, PolicyRequest, ReasonCode, ReviewFact
 from bot.policy.permissions import has_permission
 from bot.policy.scopes import matches
 from bot.policy.windows import is_open
 
 FREE_OF_WINDOWS = frozenset({Kind.ROLLBACK})
 """Kinds that need no open window: going back to what ran must never wait."""
+
+ORDINARY = frozenset({Kind.NORMAL, Kind.PROMOTION})
+"""Kinds that wait for a review that is owed, where that is set."""
 
 APPROVED_BEFORE = frozenset({Kind.ROLLBACK})
 """Kinds that need no approval: what they bring back was approved when it came."""
@@ -41,6 +44,7 @@ class Case:
     lane_open: bool
     passes: tuple[Pass, ...]
     preview: bool
+    reviews: tuple[ReviewFact, ...] = ()
     _seats: dict[datetime, list[OpenSeat]] = field(default_factory=dict)
 
     @property
@@ -78,6 +82,7 @@ class Case:
         """Instants at which something dated begins or ends, in order."""
         dated = [edge for freeze in self.freezes for edge in (freeze.start_at, freeze.end_at) if edge is not None]
         dated += [edge for given in self.passes for edge in (given.from_at, given.until_at)]
+        dated += [one.due_at for one in self.reviews]
         dated += [lock.expires_at for lock in self.locks if lock.expires_at is not None]
         if self.rules:
             dated += [one.until_at for one in self.facts.ballots if one.until_at is not None]
@@ -139,6 +144,9 @@ def case_of(catalog: Catalog, request: PolicyRequest, facts: Facts) -> Case | sa
         lane_open=emergency is not None and can_be_satisfied(catalog, emergency, service, request.person),
         passes=_good_passes(catalog, request, service, emergency, facts),
         preview=place.preview,
+        reviews=tuple(
+            one for one in facts.reviews if (one.service, one.environment) == (service.name, name) and kind in ORDINARY
+        ),
     )
 
 
@@ -166,15 +174,24 @@ def _good_passes(
     catalog: Catalog, request: PolicyRequest, service: Service, rule: EmergencyRule | None, facts: Facts
 ) -> tuple[Pass, ...]:
     """A pass counts only for this very release, and while enough of its approvers still may approve."""
-    if rule is None or not request.subject:
+    if not request.subject:
         return ()
     wanted = (request.service, request.environment, request.subject)
     return tuple(
         given
         for given in facts.passes
         if (given.service, given.environment, given.subject) == wanted
-        and tally(catalog, rule, service, request.person, [Ballot(one, True) for one in given.approvers]).approved
+        and (given.given_by or _has_quorum(catalog, request, service, rule, given))
     )
+
+
+def _has_quorum(
+    catalog: Catalog, request: PolicyRequest, service: Service, rule: EmergencyRule | None, given: Pass
+) -> bool:
+    if rule is None:
+        return False
+    ballots = [Ballot(one, True) for one in given.approvers]
+    return tally(catalog, rule, service, request.person, ballots).approved
 
 
 def _in_force(freeze: Freeze, at: datetime) -> bool:

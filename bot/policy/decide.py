@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule
+from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, ReviewBlock
 from bot.policy import reasons as say
 from bot.policy.approvals import OpenSeat, can_be_filled, fill
 from bot.policy.case import Case, case_of
@@ -25,6 +25,7 @@ OVERCOME_BY_PASS = frozenset(
         ReasonCode.CALENDAR_UNPUBLISHED,
         ReasonCode.APPROVAL_NEEDED,
         ReasonCode.APPROVAL_IMPOSSIBLE,
+        ReasonCode.REVIEW_OWED,
     }
 )
 MAX_EDGES = 3000
@@ -64,7 +65,14 @@ def _is_ordinary(found: _Judgement) -> bool:
 
 
 def _judge(case: Case, at: datetime) -> _Judgement:
-    findings = (case.permission, *_freezes(case, at), *_windows(case, at), *_locks(case, at), *_approvals(case, at))
+    findings = (
+        case.permission,
+        *_freezes(case, at),
+        *_windows(case, at),
+        *_locks(case, at),
+        *_reviews(case, at),
+        *_approvals(case, at),
+    )
     blocking = {one.code for one in findings if one.blocking}
     if not blocking:
         return _Judgement(Outcome.ALLOWED, findings)
@@ -78,14 +86,15 @@ def _judge(case: Case, at: datetime) -> _Judgement:
 def _in_the_lane(case: Case, at: datetime, findings: tuple[Finding, ...]) -> _Judgement:
     """What only the emergency lane can let through."""
     rule = case.emergency
-    if rule is None:
+    given = next((one for one in case.passes if one.from_at <= at < one.until_at), None)
+    if rule is None and given is None:
         no_lane = yes(ReasonCode.EMERGENCY_IMPOSSIBLE, say.no_lane, case.request)
         return _Judgement(Outcome.REFUSED, (*findings, no_lane))
-    given = next((one for one in case.passes if one.from_at <= at < one.until_at), None)
     if given is not None:
         opened = [replace(one, blocking=False) for one in findings]
         passed = yes(ReasonCode.EMERGENCY_PASS, say.passed, case.catalog, rule, given)
         return _Judgement(Outcome.ALLOWED, (*opened, passed))
+    assert rule is not None
     if not case.lane_open:
         empty = yes(ReasonCode.EMERGENCY_IMPOSSIBLE, say.lane_empty, rule)
         return _Judgement(Outcome.REFUSED, (*findings, empty))
@@ -144,6 +153,15 @@ def _locks(case: Case, at: datetime) -> Iterator[Finding]:
             yield yes(ReasonCode.LOCK_EXEMPT, say.lock_exempt, lock, case.request.kind)
         else:
             yield no(ReasonCode.LOCKED, say.locked, lock, case.catalog)
+
+
+def _reviews(case: Case, at: datetime) -> Iterator[Finding]:
+    for owed in case.reviews:
+        holds = owed.block is ReviewBlock.ALWAYS or (owed.block is ReviewBlock.OVERDUE and at >= owed.due_at)
+        if holds:
+            yield no(ReasonCode.REVIEW_OWED, say.review_owed, owed)
+        elif owed.block is ReviewBlock.OVERDUE:
+            yield yes(ReasonCode.REVIEW_OWED, say.review_due, owed, case.catalog.zone)
 
 
 def _approvals(case: Case, at: datetime) -> Iterator[Finding]:

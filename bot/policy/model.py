@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bot.catalog.model import ApprovalRule, EmergencyRule, Freeze, Kind, Scope
+from bot.catalog.model import ApprovalRule, EmergencyRule, Freeze, Kind, ReviewBlock, Scope
 
 EVERYTHING = Scope()
 
@@ -85,7 +85,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """An emergency yes: bound to service, environment and subject, good for `[from_at, until_at)`."""
+    """An emergency yes: bound to service, environment and subject, good for `[from_at, until_at)`.
+
+    given_by: who gave it on the server itself, while chat was down; then no rule and no approver is asked for.
+    """
 
     service: str
     environment: str
@@ -93,6 +96,19 @@ class Pass:
     from_at: datetime
     until_at: datetime
     approvers: tuple[str, ...]
+    given_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFact:
+    """A review that is owed for an emergency. block: whether it holds up ordinary deployments of its target."""
+
+    ref: str
+    service: str
+    environment: str
+    due_at: datetime
+    block: ReviewBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +166,7 @@ class Facts:
     locks: tuple[LockFact, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     ballots: tuple[Ballot, ...] = ()
+    reviews: tuple[ReviewFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,15 @@ from zoneinfo import ZoneInfo
 
 from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Service, Window
 from bot.policy.approvals import OpenSeat
-from bot.policy.model import LockFact, Pass, Permission, PolicyRequest, Reason, ReasonCode
+from bot.policy.model import LockFact, Pass, Permission, PolicyRequest, Reason, ReasonCode, ReviewFact
 from bot.policy.permissions import who_may
 from bot.policy.windows import closing, next_opening
 
 Said = tuple[str, str, str]
 """Text, name of the rule, `file:line` of the rule."""
+
+BREAK_GLASS = "break-glass"
+"""What stands for the rule where a pass was given on the server."""
 
 VERBS = {Permission.RELEASE_ROLLBACK: "roll back", Permission.RELEASE_CANCEL: "cancel deployments of"}
 
@@ -198,8 +201,23 @@ def approval_impossible(rule: ApprovalRule) -> Said:
     return text, rule.name, str(rule.source)
 
 
-def passed(catalog: Catalog, rule: EmergencyRule, given: Pass) -> Said:
+def review_owed(owed: ReviewFact) -> Said:
+    """An emergency of before holds up what is ordinary."""
+    text = f"The emergency {owed.ref} is not reviewed yet; type /review {owed.ref} and what was found."
+    return text, owed.ref, ""
+
+
+def review_due(owed: ReviewFact, zone: str) -> Said:
+    """An emergency of before will hold up what is ordinary."""
+    return f"The emergency {owed.ref} is to be reviewed until {when(owed.due_at, zone)}.", owed.ref, ""
+
+
+def passed(catalog: Catalog, rule: EmergencyRule | None, given: Pass) -> Said:
     """An emergency pass is in force."""
+    if given.given_by or rule is None:
+        why = f": {given.reason.rstrip('.')}" if given.reason else ""
+        text = f"{given.given_by} gave a pass on the server until {when(given.until_at, catalog.zone)}{why}."
+        return text, BREAK_GLASS, ""
     names = ", ".join(_name(catalog, one) for one in given.approvers)
     return f"{names} let it through until {when(given.until_at, catalog.zone)}.", rule.name, str(rule.source)
 

@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 import bot.store.console
+import bot.store.emergencies
 import bot.store.holds
 import bot.store.tables  # noqa: F401
 from bot.store.database import Database, metadata
