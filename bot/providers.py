@@ -27,6 +27,9 @@ def known_everywhere() -> Known:
     from bot.pipelines.github import GitHubOptions
     from bot.pipelines.gitlab import GitLabOptions
     from bot.pipelines.jenkins import JenkinsOptions
+    from bot.pipelines.prow import ProwOptions
+    from bot.pipelines.tekton import TektonOptions
+    from bot.pipelines.yunxiao import YunxiaoOptions
 
     known = known_here()
     more: dict[tuple[str, str], type[BaseModel]] = {
@@ -34,5 +37,8 @@ def known_everywhere() -> Known:
         ("pipeline", "github"): GitHubOptions,
         ("pipeline", "gitlab"): GitLabOptions,
         ("pipeline", "jenkins"): JenkinsOptions,
+        ("pipeline", "prow"): ProwOptions,
+        ("pipeline", "tekton"): TektonOptions,
+        ("pipeline", "yunxiao"): YunxiaoOptions,
     }
     return replace(known, options={**known.options, **more})

@@ -8,7 +8,7 @@ is `ProviderRejected`, and a 5xx or a lost answer is `OutcomeUnknown`.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -96,8 +96,10 @@ class Http:
         except ValueError as error:
             raise ProviderUnavailable(f"{self.said} answered with something that is not JSON.") from error
 
-    async def start(self, path: str, **kwargs: Any) -> httpx.Response:
-        """POST what starts something, once.
+    async def start(
+        self, path: str, refusals: Callable[[httpx.Response], str] = lambda _: "", **kwargs: Any
+    ) -> httpx.Response:
+        """POST what starts something, once. refusals: what a 5xx says that is surely a no, for systems that do so.
 
         Raises:
             ProviderUnavailable: nothing was started; safe to retry.
@@ -112,6 +114,8 @@ class Http:
         except httpx.HTTPError as error:
             raise OutcomeUnknown(f"{self.said} was asked to start a run and did not answer.") from error
         if response.status_code >= 500:
+            if no := refusals(response):
+                raise ProviderRejected(f"{self.said} refused the request: {no}")
             raise OutcomeUnknown(f"{self.said} was asked to start a run and answered {response.status_code}.")
         self._refuse(response, known=True)
         return response

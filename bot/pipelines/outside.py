@@ -12,6 +12,8 @@ from bot.pipelines.memory import RunMemory
 from bot.pipelines.settings import CiSettings
 
 if TYPE_CHECKING:
+    import httpx
+
     from bot.pipelines.github_auth import AppAuth
     from bot.pipelines.remote import RemotePipeline
 
@@ -30,7 +32,14 @@ def outside_pipelines(settings: CiSettings, memory: RunMemory, clock: Clock) -> 
     Raises:
         SlipwayError: an address without credentials, or credentials that cannot be read.
     """
-    makers = {"jenkins": _jenkins, "gitlab": _gitlab, "github": _github, "tekton": _tekton, "yunxiao": _yunxiao}
+    makers = {
+        "jenkins": _jenkins,
+        "gitlab": _gitlab,
+        "github": _github,
+        "tekton": _tekton,
+        "prow": _prow,
+        "yunxiao": _yunxiao,
+    }
     made = {name: maker(settings, memory, clock) for name, maker in makers.items() if getattr(settings, f"{name}_url")}
     return OutsidePipelines(
         {name: pipeline for name, (pipeline, _) in made.items()}, tuple(close for _, close in made.values())
@@ -89,25 +98,52 @@ def _github_app(settings: CiSettings, address: str, clock: Clock) -> AppAuth:
 
 
 def _tekton(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
-    import ssl
-
-    from bot.pipelines.http import FileToken, make_client
     from bot.pipelines.remote import RemotePipeline
     from bot.pipelines.tekton import Tekton
 
-    token, path = settings.ci_secret("tekton_token"), settings.tekton_ca_file
+    client = _cluster(settings, "tekton", settings.tekton_url)
+    return RemotePipeline(Tekton(client, clock), memory, clock), client.aclose
+
+
+def _prow(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
+    from bot.pipelines.http import make_client
+    from bot.pipelines.prow import Prow
+    from bot.pipelines.remote import RemotePipeline
+
+    token, key = settings.ci_secret("prow_token"), settings.ci_secret("prow_api_key")
+    if not (token or key):
+        raise _missing("SLIPWAY_PROW_URL", "SLIPWAY_PROW_TOKEN or SLIPWAY_PROW_API_KEY")
+    headers = {"Authorization": f"Bearer {token}"} if token else {"x-api-key": key}
+    gangway = make_client(f"{settings.prow_url.rstrip('/')}/", headers)
+    cluster = _cluster(settings, "prow_cluster", settings.prow_cluster_url) if settings.prow_cluster_url else None
+    deck = make_client(f"{settings.prow_deck_url.rstrip('/')}/") if settings.prow_deck_url else None
+
+    async def close() -> None:
+        for client in (gangway, cluster, deck):
+            if client is not None:
+                await client.aclose()
+
+    return RemotePipeline(Prow(gangway, clock, cluster, deck, settings.prow_namespace), memory, clock), close
+
+
+def _cluster(settings: CiSettings, name: str, url: str) -> httpx.AsyncClient:
+    """A client of a Kubernetes API, by the settings `{name}_token`, `{name}_token_file` and `{name}_ca_file`."""
+    import ssl
+
+    from bot.pipelines.http import FileToken, make_client
+
+    said, path = f"SLIPWAY_{name.upper()}", getattr(settings, f"{name}_ca_file")
+    token = settings.ci_secret(f"{name}_token")
     if not token:
-        raise _missing("SLIPWAY_TEKTON_URL", "SLIPWAY_TEKTON_TOKEN or SLIPWAY_TEKTON_TOKEN_FILE")
+        raise _missing(f"{said}_URL", f"{said}_TOKEN or {said}_TOKEN_FILE")
     try:
         trust = ssl.create_default_context(cafile=str(path)) if path is not None else True
     except (OSError, ssl.SSLError):
-        raise SlipwayError("SLIPWAY_TEKTON_CA_FILE holds no certificate.", hint="Name the cluster's CA file.") from None
-    address = f"{settings.tekton_url.rstrip('/')}/"
-    if settings.tekton_token is None and settings.tekton_token_file is not None:
-        client = make_client(address, auth=FileToken(settings.tekton_token_file), verify=trust)
-    else:
-        client = make_client(address, {"Authorization": f"Bearer {token}"}, verify=trust)
-    return RemotePipeline(Tekton(client, clock), memory, clock), client.aclose
+        raise SlipwayError(f"{said}_CA_FILE holds no certificate.", hint="Name the cluster's CA file.") from None
+    address, file = f"{url.rstrip('/')}/", getattr(settings, f"{name}_token_file")
+    if getattr(settings, f"{name}_token") is None and file is not None:
+        return make_client(address, auth=FileToken(file), verify=trust)
+    return make_client(address, {"Authorization": f"Bearer {token}"}, verify=trust)
 
 
 def _yunxiao(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:

@@ -51,6 +51,25 @@ class CiSettings(BaseModel):
     yunxiao_token: SecretStr | None = Field(default=None, alias="SLIPWAY_YUNXIAO_TOKEN")
     yunxiao_token_file: Path | None = Field(default=None, alias="SLIPWAY_YUNXIAO_TOKEN_FILE")
 
+    prow_url: str = Field(default="", alias="SLIPWAY_PROW_URL", pattern=ADDRESS)
+    prow_token: SecretStr | None = Field(default=None, alias="SLIPWAY_PROW_TOKEN")
+    prow_token_file: Path | None = Field(default=None, alias="SLIPWAY_PROW_TOKEN_FILE")
+    prow_api_key: SecretStr | None = Field(default=None, alias="SLIPWAY_PROW_API_KEY")
+    prow_api_key_file: Path | None = Field(default=None, alias="SLIPWAY_PROW_API_KEY_FILE")
+    prow_deck_url: str = Field(default="", alias="SLIPWAY_PROW_DECK_URL", pattern=ADDRESS)
+    prow_namespace: str = Field(default="default", alias="SLIPWAY_PROW_NAMESPACE", pattern=r"^[a-z0-9-]{1,63}$")
+    prow_cluster_url: str = Field(default="", alias="SLIPWAY_PROW_CLUSTER_URL", pattern=ADDRESS)
+    prow_cluster_token: SecretStr | None = Field(default=None, alias="SLIPWAY_PROW_CLUSTER_TOKEN")
+    prow_cluster_token_file: Path | None = Field(default=None, alias="SLIPWAY_PROW_CLUSTER_TOKEN_FILE")
+    prow_cluster_ca_file: Path | None = Field(default=None, alias="SLIPWAY_PROW_CLUSTER_CA_FILE")
+
+    tekton_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_TEKTON_HOOK_SECRET")
+    tekton_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_TEKTON_HOOK_SECRET_FILE")
+    yunxiao_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_YUNXIAO_HOOK_SECRET")
+    yunxiao_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_YUNXIAO_HOOK_SECRET_FILE")
+    sonar_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_SONAR_HOOK_SECRET")
+    sonar_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_SONAR_HOOK_SECRET_FILE")
+
     standard_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_HOOK_SECRET")
     standard_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_HOOK_SECRET_FILE")
 

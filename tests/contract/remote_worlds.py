@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
@@ -17,19 +18,22 @@ from bot.pipelines.github import GitHub
 from bot.pipelines.gitlab import GitLab
 from bot.pipelines.http import make_client
 from bot.pipelines.jenkins import Jenkins
+from bot.pipelines.prow import Prow
 from bot.pipelines.remote import RemotePipeline, RemoteSystem
 from bot.pipelines.tekton import Tekton
 from bot.pipelines.yunxiao import Yunxiao
 from bot.store.database import Database
 from bot.store.migrate import migrate
 from bot.store.runs import StoredRuns
-from tests.fakes.builds import commit_of
+from tests.fakes.builds import STAGES, commit_of
 from tests.fakes.catalogs import make_service, make_target
 from tests.fakes.github import TOKEN as GITHUB
 from tests.fakes.github import FakeGitHub
 from tests.fakes.gitlab import TOKEN as GITLAB
 from tests.fakes.gitlab import FakeGitLab
 from tests.fakes.jenkins import FakeJenkins
+from tests.fakes.prow import TOKEN as PROW
+from tests.fakes.prow import FakeProw
 from tests.fakes.serving import serving
 from tests.fakes.tekton import TOKEN as TEKTON
 from tests.fakes.tekton import FakeTekton
@@ -76,6 +80,7 @@ class RemoteWorld:
     began: Callable[[], int]
     definition: str = DEFINITION
     options: Mapping[str, object] | None = None
+    stages: tuple[str, ...] = STAGES
 
     def request(self, kind: str, intent: str = "dep-1:build") -> RunRequest:
         return remote_request(self.pipeline.name, kind, intent, self.definition, self.options)
@@ -85,12 +90,20 @@ class RemoteWorld:
 
 
 WORKFLOW = "team/hello/release.yml"
+
+
+def plain(url: str, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.AsyncClient:
+    """A client for loopback: without certificates to read it is made at once."""
+    return make_client(url, headers, verify=False, **more)
+
+
 MAKERS: Mapping[str, Callable[[str, Clock], tuple[RemoteSystem, httpx.AsyncClient]]] = {
-    "jenkins": lambda url, clock: _with(Jenkins, make_client(f"{url}/", auth=("bot", "t0ken")), clock),
-    "gitlab": lambda url, clock: _with(GitLab, make_client(f"{url}/api/v4/", {"PRIVATE-TOKEN": GITLAB}), clock),
-    "github": lambda url, clock: _with(GitHub, make_client(f"{url}/", {"Authorization": f"Bearer {GITHUB}"}), clock),
-    "tekton": lambda url, clock: _with(Tekton, make_client(f"{url}/", {"Authorization": f"Bearer {TEKTON}"}), clock),
-    "yunxiao": lambda url, clock: _with(Yunxiao, make_client(f"{url}{FLOW}/", {"x-yunxiao-token": YUNXIAO}), clock),
+    "jenkins": lambda url, clock: _with(Jenkins, plain(f"{url}/", auth=("bot", "t0ken")), clock),
+    "gitlab": lambda url, clock: _with(GitLab, plain(f"{url}/api/v4/", {"PRIVATE-TOKEN": GITLAB}), clock),
+    "github": lambda url, clock: _with(GitHub, plain(f"{url}/", {"Authorization": f"Bearer {GITHUB}"}), clock),
+    "tekton": lambda url, clock: _with(Tekton, plain(f"{url}/", {"Authorization": f"Bearer {TEKTON}"}), clock),
+    "prow": lambda url, clock: _prow(url, clock),
+    "yunxiao": lambda url, clock: _with(Yunxiao, plain(f"{url}{FLOW}/", {"x-yunxiao-token": YUNXIAO}), clock),
 }
 
 
@@ -98,6 +111,11 @@ def _with(
     system: Callable[[httpx.AsyncClient, Clock], RemoteSystem], client: httpx.AsyncClient, clock: Clock
 ) -> tuple[RemoteSystem, httpx.AsyncClient]:
     return system(client, clock), client
+
+
+def _prow(url: str, clock: Clock) -> tuple[RemoteSystem, httpx.AsyncClient]:
+    client = plain(f"{url}/", {"Authorization": f"Bearer {PROW}"})
+    return Prow(client, clock, cluster=client), client
 
 
 def make_remote(
@@ -134,6 +152,13 @@ class TektonWorld(RemoteWorld):
     """Tekton and its knobs."""
 
     fake: FakeTekton = None  # type: ignore[assignment]
+
+
+@dataclass
+class ProwWorld(RemoteWorld):
+    """Prow and its knobs."""
+
+    fake: FakeProw = None  # type: ignore[assignment]
 
 
 @dataclass
@@ -179,6 +204,13 @@ async def tekton_world(directory: Path, clock: Clock = utc_now) -> AsyncIterator
     fake = FakeTekton(DEFINITION)
     async with remote("tekton", fake.app, directory, clock) as pipeline:
         yield TektonWorld(pipeline, lambda: len(fake.runs), fake=fake)
+
+
+@asynccontextmanager
+async def prow_world(directory: Path, clock: Clock = utc_now) -> AsyncIterator[ProwWorld]:
+    fake = FakeProw("hello-ci")
+    async with remote("prow", fake.app, directory, clock) as pipeline:
+        yield ProwWorld(pipeline, lambda: len(fake.jobs), "hello-ci", stages=("hello-ci",), fake=fake)
 
 
 @asynccontextmanager

@@ -78,6 +78,11 @@ class FakeJenkins:
         """Parameters of every build that really began."""
         return [build.parameters for job in self.jobs.values() for _, build in job.builds.values()]
 
+    @property
+    def asked(self) -> list[dict[str, str]]:
+        """Parameters of all that was queued, built or not."""
+        return [item.parameters for item in self.items if item.number is None] + self.built
+
     def forget_queue(self) -> None:
         """A restart that loses what waits."""
         self.items.clear()

@@ -22,6 +22,7 @@ HALF = {
     "SLIPWAY_GITLAB_URL": "SLIPWAY_GITLAB_TOKEN",
     "SLIPWAY_GITHUB_URL": "SLIPWAY_GITHUB_TOKEN",
     "SLIPWAY_TEKTON_URL": "SLIPWAY_TEKTON_TOKEN",
+    "SLIPWAY_PROW_URL": "SLIPWAY_PROW_TOKEN",
     "SLIPWAY_YUNXIAO_URL": "SLIPWAY_YUNXIAO_TOKEN",
 }
 
@@ -50,12 +51,17 @@ async def test_everything_that_is_set_up_is_made(tmp_path: Path) -> None:
         "SLIPWAY_GITHUB_TOKEN": "t",
         "SLIPWAY_TEKTON_URL": "https://kubernetes.default.svc",
         "SLIPWAY_TEKTON_TOKEN_FILE": str(token),
+        "SLIPWAY_PROW_URL": "https://gangway.example",
+        "SLIPWAY_PROW_API_KEY": "k",
+        "SLIPWAY_PROW_CLUSTER_URL": "https://kubernetes.default.svc",
+        "SLIPWAY_PROW_CLUSTER_TOKEN_FILE": str(token),
+        "SLIPWAY_PROW_DECK_URL": "https://prow.example",
         "SLIPWAY_YUNXIAO_URL": "https://yunxiao.example",
         "SLIPWAY_YUNXIAO_TOKEN": "t",
     }
     settings = read_settings(environment)
     made = outside_pipelines(settings, StoredRuns(Database(f"sqlite:///{tmp_path}/x.db")), utc_now)
-    assert list(made.pipelines) == ["jenkins", "gitlab", "github", "tekton", "yunxiao"]
+    assert list(made.pipelines) == ["jenkins", "gitlab", "github", "tekton", "prow", "yunxiao"]
     gitlab = made.pipelines["gitlab"].system._http.client  # type: ignore[attr-defined]
     assert gitlab.headers["PRIVATE-TOKEN"] == "glpat-from-a-file"
     assert "glpat" not in repr(settings)
