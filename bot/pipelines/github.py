@@ -123,13 +123,13 @@ class GitHub:
         """By the run's name, among those that were dispatched since."""
         if not self._options(request).run_name:
             return None
-        params: dict[str, Any] = {"event": "workflow_dispatch", "per_page": 10}
-        if since is not None:
-            after = since - timedelta(minutes=2)
-            params |= {"created": f">={after:%Y-%m-%dT%H:%M:%SZ}", "per_page": 100}
-        answer = await self._http.get_json(f"{self._workflow(request)}/runs", params) or {}
-        for run in answer.get("workflow_runs", ()):
-            if request.intent in str(run.get("display_title", "")).split():
+        path, params = f"{self._workflow(request)}/runs", {"event": "workflow_dispatch"}
+        if since is None:
+            answer = await self._http.get_json(path, params | {"per_page": "10"}) or {}
+            return next((Found(run_id=str(run["id"])) for run in _runs(answer) if _is_named(run, request)), None)
+        params["created"] = f">={since - timedelta(minutes=2):%Y-%m-%dT%H:%M:%SZ}"
+        async for run in self._http.items(path, params, _runs):
+            if _is_named(run, request):
                 return Found(run_id=str(run["id"]))
         return None
 
@@ -218,8 +218,8 @@ class GitHub:
 
     async def _jobs(self, request: RunRequest, note: RunNote) -> list[dict[str, Any]]:
         path = f"{self._repository(request)}/actions/runs/{note.run_id}/jobs"
-        answer = await self._http.get_json(path, {"filter": "latest", "per_page": 100}) or {}
-        return list(answer.get("jobs", ()))
+        jobs = self._http.items(path, {"filter": "latest"}, lambda body: body.get("jobs", ()))
+        return [job async for job in jobs]
 
     async def _job_log(self, request: RunRequest, job: int, tail: int | None) -> AsyncIterator[bytes]:
         """GitHub answers with a link that is good for a minute; our token does not go there."""
@@ -239,6 +239,14 @@ class GitHub:
                         yield _without_time(line).encode() + b"\n"
         except httpx.HTTPError as error:
             raise ProviderUnavailable("GitHub's log storage stopped answering.") from error
+
+
+def _runs(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return body.get("workflow_runs") or ()
+
+
+def _is_named(run: Mapping[str, Any], request: RunRequest) -> bool:
+    return request.intent in str(run.get("display_title", "")).split()
 
 
 def _without_time(line: str) -> str:

@@ -49,6 +49,8 @@ JOBS: Mapping[str, StageState] = {
     "running": StageState.RUNNING,
     "waiting_for_callback": StageState.RUNNING,
 }
+DEPTH = 3
+"""How far child pipelines of child pipelines are followed; GitLab itself ends after two."""
 WEIGHT = (
     StageState.RUNNING,
     StageState.FAILED,
@@ -129,11 +131,16 @@ class GitLab:
     async def search(self, request: RunRequest, since: datetime | None) -> Found | None:
         """Among the newest pipelines that the API made on this branch."""
         options = self._options(request)
-        params: dict[str, Any] = {"source": "api", "order_by": "id", "sort": "desc", "per_page": 5}
+        path = f"{self._project(request)}/pipelines"
+        params: dict[str, Any] = {"source": "api", "order_by": "id", "sort": "desc"}
         params["ref"] = fill(options.ref, request)
         if since is not None:
-            params |= {"updated_after": (since - timedelta(minutes=2)).isoformat(), "per_page": 100}
-        for one in await self._http.get_json(f"{self._project(request)}/pipelines", params) or ():
+            params["updated_after"] = (since - timedelta(minutes=2)).isoformat()
+            async for one in self._http.items(path, params):
+                if await self._carries(request, options, one):
+                    return Found(run_id=str(one["id"]))
+            return None
+        for one in await self._http.get_json(path, params | {"per_page": 5}) or ():
             if await self._carries(request, options, one):
                 return Found(run_id=str(one["id"]))
         return None
@@ -178,9 +185,7 @@ class GitLab:
 
         async def traces() -> AsyncIterator[bytes]:
             for job in jobs:
-                async with self._http.stream(
-                    f"{_project_of(job, self._project(request))}/jobs/{job['id']}/trace", headers=headers
-                ) as response:
+                async with self._http.stream(f"{job['project']}/jobs/{job['id']}/trace", headers=headers) as response:
                     if response is not None:
                         async for chunk in response.aiter_bytes():
                             yield chunk
@@ -210,7 +215,7 @@ class GitLab:
         if not go_on:
             await self.cancel(request, note)
             return True
-        answer = await self._http.tell(f"{self._project(request)}/jobs/{waiting[0]['id']}/play")
+        answer = await self._http.tell(f"{waiting[0]['project']}/jobs/{waiting[0]['id']}/play")
         return answer.status_code < 400
 
     # --- inside
@@ -231,19 +236,20 @@ class GitLab:
 
     async def _jobs(self, request: RunRequest, note: RunNote) -> list[dict[str, Any]]:
         """Jobs in their order, each once, with the jobs of child pipelines behind them."""
-        path = f"{self._project(request)}/pipelines/{note.run_id}"
-        jobs = await self._http.get_json(f"{path}/jobs", {"per_page": 100}) or []
+        return await self._jobs_below(self._project(request), note.run_id, DEPTH)
+
+    async def _jobs_below(self, project: str, pipeline: str, depth: int) -> list[dict[str, Any]]:
+        path = f"{project}/pipelines/{pipeline}"
+        jobs = [{**job, "project": project} async for job in self._http.items(f"{path}/jobs", {})]
         jobs.sort(key=lambda job: job["id"])
-        for bridge in await self._http.get_json(f"{path}/bridges", {"per_page": 100}) or ():
+        async for bridge in self._http.items(f"{path}/bridges", {}):
             child = bridge.get("downstream_pipeline")
-            if not child:
-                jobs.append(bridge)
+            if not child or not depth:
+                jobs.append({**bridge, "project": project})
                 continue
-            project = f"projects/{child.get('project_id') or quote(self.definition(request), safe='')}"
-            below = await self._http.get_json(f"{project}/pipelines/{child['id']}/jobs", {"per_page": 100}) or []
-            below.sort(key=lambda job: job["id"])
-            jobs += [{**job, "project": project} for job in below]
-        return list(jobs)
+            below = f"projects/{child['project_id']}" if child.get("project_id") else project
+            jobs += await self._jobs_below(below, str(child["id"]), depth - 1)
+        return jobs
 
 
 def _defaults(options: GitLabOptions) -> Mapping[str, str]:
@@ -253,10 +259,6 @@ def _defaults(options: GitLabOptions) -> Mapping[str, str]:
 
 def _filled(patterns: Mapping[str, str], request: RunRequest) -> dict[str, str]:
     return {name: fill(pattern, request) for name, pattern in patterns.items()}
-
-
-def _project_of(job: Mapping[str, Any], own: str) -> str:
-    return job["project"] if isinstance(job.get("project"), str) else own
 
 
 def _job_state(job: Mapping[str, Any]) -> StageState:

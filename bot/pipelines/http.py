@@ -8,7 +8,7 @@ is `ProviderRejected`, and a 5xx or a lost answer is `OutcomeUnknown`.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -86,6 +86,28 @@ class Http:
         """The JSON of the answer, or None for 404. Raises as `get`."""
         response = await self.get(path, params, **kwargs)
         return None if response is None else self.read_json(response)
+
+    async def items(
+        self,
+        path: str,
+        params: Mapping[str, Any],
+        pick: Callable[[Any], Sequence[Any]] = lambda body: body,
+        size: int = 100,
+        most: int = 10,
+    ) -> AsyncIterator[Any]:
+        """Every entry of a list that comes in numbered pages of `size`, as systems name them: `page`, `per_page`.
+
+        Raises:
+            ProviderRejected: there are more than `most` pages; whoever looked for something cannot tell.
+        """
+        for page in range(1, most + 1):
+            body = await self.get_json(path, {"per_page": size, "page": page, **params})
+            found = pick(body) if body is not None else ()
+            for one in found:
+                yield one
+            if len(found) < size:
+                return
+        raise too_many(self.said, size * most)
 
     def read_json(self, response: httpx.Response) -> Any:
         """What the body says. Raises ProviderUnavailable: a proxy's page, or an answer that was cut off."""
@@ -178,6 +200,14 @@ class Http:
             )
         if status >= 400 and (known or status != 404):
             raise ProviderRejected(f"{self.said} refused the request ({status}): {said_in(response)}")
+
+
+def too_many(said: str, count: int) -> ProviderRejected:
+    """More runs than we look through: whether ours is among them cannot be told."""
+    return ProviderRejected(
+        f"{said} shows more than {count:,} runs since Slipway asked for this one, too many to look for it.",
+        hint="Look there: if nothing runs, deploy again; if it does, let it end first.",
+    )
 
 
 def is_limited(response: httpx.Response) -> bool:

@@ -20,13 +20,17 @@ from bot.clock import Clock
 from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.options import Options, read_options
 from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
-from bot.pipelines.http import Http
+from bot.pipelines.http import Http, too_many
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import FASTEST, PARAMETERS, Found, fill, look_again, percent_of
 from bot.pipelines.spool import cut_stage
 
 BUILD = "number,url,queueId,building,inProgress,result,timestamp,duration,estimatedDuration,description"
-RECENT = "builds[number,queueId,actions[parameters[name,value]]]{0,100}"
+RECENT = "allBuilds[number,timestamp,actions[parameters[name,value]]]"
+"""Newest first. `builds` would end after a hundred, which a busy job has in no time."""
+PAGE, PAGES = 100, 20
+SKEW = timedelta(minutes=10)
+"""How far the controller's clock and ours may be apart."""
 WAITING = "items[id,task[name,url],actions[parameters[name,value]]]"
 
 RESULTS: Mapping[str, RunState] = {
@@ -139,8 +143,7 @@ class Jenkins:
         for item in queue.get("items", ()):
             if _parameter(item, name) == request.intent:
                 return Found(handle=str(item["id"]))
-        job = await self._http.get_json(f"{self._job(request)}/api/json", {"tree": RECENT}) or {}
-        for build in job.get("builds", ()):
+        async for build in self._builds(request, since):
             if _parameter(build, name) == request.intent:
                 return Found(run_id=str(build["number"]))
         return None
@@ -253,6 +256,19 @@ class Jenkins:
             return {}
         crumb = await self._http.get_json("crumbIssuer/api/json")
         return {crumb["crumbRequestField"]: crumb["crumb"]} if crumb else {}
+
+    async def _builds(self, request: RunRequest, since: datetime | None) -> AsyncIterator[Mapping[str, Any]]:
+        """Builds back to that instant, or the newest hundred. New ones in the meantime only show some twice."""
+        oldest = (since - SKEW).timestamp() * 1000 if since is not None else None
+        for page in range(PAGES):
+            tree = f"{RECENT}{{{page * PAGE},{(page + 1) * PAGE}}}"
+            job = await self._http.get_json(f"{self._job(request)}/api/json", {"tree": tree}) or {}
+            builds = job.get("allBuilds", ())
+            for build in builds:
+                yield build
+            if oldest is None or len(builds) < PAGE or builds[-1].get("timestamp", 0) < oldest:
+                return
+        raise too_many(self.said, PAGE * PAGES)
 
     def _waiting(self, note: RunNote, item: Mapping[str, Any]) -> PipelineRun:
         state = RunState.CANCELLED if item.get("cancelled") else RunState.QUEUED

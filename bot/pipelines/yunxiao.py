@@ -46,6 +46,10 @@ STAGES: Mapping[str, StageState] = {
 }
 
 
+PAGE = 30
+"""More runs than this Yunxiao does not show at once."""
+
+
 class YunxiaoOptions(Options):
     """`pipeline.options` of the catalog; `pipeline.name` is the pipeline's number.
 
@@ -100,8 +104,8 @@ class Yunxiao:
     async def search(self, request: RunRequest, since: datetime | None) -> Found | None:
         """Among the newest runs, by the parameters of each."""
         begin = since or self._clock() - timedelta(minutes=10)
-        params = {"perPage": 30, "page": 1, "startTime": int((begin - timedelta(minutes=2)).timestamp() * 1000)}
-        for one in await self._http.get_json(f"{self._pipeline(request)}/runs", params) or ():
+        params = {"perPage": PAGE, "startTime": int((begin - timedelta(minutes=2)).timestamp() * 1000)}
+        async for one in self._http.items(f"{self._pipeline(request)}/runs", params, size=PAGE):
             number = str(one.get("pipelineRunId", ""))
             run = await self._http.get_json(f"{self._pipeline(request)}/runs/{number}") or {}
             if _parameter(run.get("globalParams"), "SLIPWAY_INTENT") == request.intent:

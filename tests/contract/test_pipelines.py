@@ -12,12 +12,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from bot import artifacts
-from bot.errors import ProviderRejected
+from bot.errors import OutcomeUnknown, ProviderRejected
 from bot.git import Git
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
 from bot.pipelines.shell import ShellPipeline
@@ -233,6 +233,24 @@ async def test_the_log_can_be_read_while_it_runs(world: PipelineWorld) -> None:
     assert await world.pipeline.log_tail(request, "no such stage") == ()
     await world.pipeline.cancel(request)
     await final(world.pipeline, request)
+
+
+@pytest.mark.parametrize("name", sorted(set(WORLDS) - {"shell"}))
+async def test_a_run_is_found_behind_those_of_others(tmp_path: Path, name: str) -> None:
+    """After a long outage of ours a busy pipeline has had hundreds of runs; ours is among them and is not repeated."""
+    async with WORLDS[name](tmp_path) as world:
+        fake: Any = world.fake  # type: ignore[attr-defined]
+        request = world.request("good")
+        fake.app.fail("POST ", "lost")
+        with pytest.raises(OutcomeUnknown):
+            await world.pipeline.trigger(request)
+        if name == "jenkins":  # It has left the queue meanwhile, and the queue has forgotten it.
+            fake.start_waiting()
+            fake.forget_left_items()
+        fake.others(120)
+        assert await world.pipeline.find(request) is not None
+        await world.pipeline.trigger(request)
+        assert fake.posts == 1
 
 
 # --- the built-in pipeline alone

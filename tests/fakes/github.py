@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from tests.fakes.builds import KINDS, STAGES, Build
+from tests.fakes.gitlab import paged
 from tests.fakes.serving import Faulty
 
 TOKEN = "ghp_test"
@@ -112,7 +113,13 @@ class FakeGitHub:
             run.hidden -= 1
             if run.hidden < 0:
                 shown.append(self._json(run))
-        return JSONResponse({"workflow_runs": shown[: int(request.query_params["per_page"])]})
+        return JSONResponse({"workflow_runs": paged(shown, request.query_params)})
+
+    def others(self, count: int) -> None:
+        """Other people's runs of the workflow."""
+        for _ in range(count):
+            number = 700 + len(self.runs)
+            self.runs[number] = Run(number, "Release of somebody else", "f" * 40, Build("good"))
 
     def _json(self, run: Run) -> dict[str, Any]:
         over = run.build.over

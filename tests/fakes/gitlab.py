@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -80,7 +81,7 @@ class FakeGitLab:
             case "GET", ["pipelines"]:
                 return self._list(request)
             case _, ["pipelines", number, *rest] if int(number) in self.pipelines:
-                return self._pipeline(self.pipelines[int(number)], rest)
+                return self._pipeline(request, self.pipelines[int(number)], rest)
             case _, ["jobs", number, verb]:
                 return self._job(request, int(number), verb)
         return JSONResponse({"message": "404 Not Found"}, 404)
@@ -119,9 +120,15 @@ class FakeGitLab:
         query = request.query_params
         shown = [self._json(one) for one in reversed(self.pipelines.values()) if not one.parent]
         shown = [one for one in shown if one["ref"] == query["ref"]]
-        return JSONResponse(shown[: int(query["per_page"])])
+        return JSONResponse(paged(shown, query))
 
-    def _pipeline(self, pipeline: Pipeline, rest: list[str]) -> Response:
+    def others(self, count: int) -> None:
+        """Other people's pipelines on main."""
+        for _ in range(count):
+            number = 61 + len(self.pipelines)
+            self.pipelines[number] = Pipeline(number, "main", "f" * 40, Build("good"), {"SLIPWAY_INTENT": "other"})
+
+    def _pipeline(self, request: Request, pipeline: Pipeline, rest: list[str]) -> Response:
         match rest:
             case []:
                 pipeline.build.look()
@@ -129,7 +136,8 @@ class FakeGitLab:
             case ["variables"]:
                 return JSONResponse([{"key": key, "value": value} for key, value in pipeline.variables.items()])
             case ["jobs"]:
-                return JSONResponse([self._job_json(pipeline, stage) for stage in reversed(self._stages(pipeline))])
+                jobs = [self._job_json(pipeline, stage) for stage in reversed(self._stages(pipeline))]
+                return JSONResponse(paged(jobs, request.query_params))
             case ["bridges"]:
                 child = self.pipelines.get(pipeline.id + 1)
                 bridge = {"id": 900, "stage": "build", "status": "running", "downstream_pipeline": None}
@@ -176,6 +184,13 @@ class FakeGitLab:
         stage = STAGES[number % 10]
         text = f"section_start:1:step\r\x1b[0K\x1b[32;1m$ ./{stage}\x1b[0;m\n{pipeline.build.log_of(stage)}"
         return PlainTextResponse(text if pipeline.build.log_of(stage) else "")
+
+
+def paged(things: Sequence[Any], query: Mapping[str, str], size: str = "per_page") -> list[Any]:
+    """One page of them, as every list of every system has it."""
+    count = int(query.get(size, 20))
+    begin = (int(query.get("page", 1)) - 1) * count
+    return list(things[begin : begin + count])
 
 
 def pipeline_hook(pipeline: int, intent: str, status: str = "success") -> bytes:

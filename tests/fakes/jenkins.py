@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +83,12 @@ class FakeJenkins:
     def asked(self) -> list[dict[str, str]]:
         """Parameters of all that was queued, built or not."""
         return [item.parameters for item in self.items if item.number is None] + self.built
+
+    def start_waiting(self) -> None:
+        """Executors are free now."""
+        for item in self.items:
+            item.looks = 0
+            self._advance(item)
 
     def forget_queue(self) -> None:
         """A restart that loses what waits."""
@@ -170,7 +177,7 @@ class FakeJenkins:
 
     async def _job(self, request: Request, name: str, job: Job, parts: list[str]) -> Response:
         if parts == ["api", "json"]:
-            return JSONResponse(self._job_json(job))
+            return JSONResponse(self._job_json(job, request.query_params.get("tree", "")))
         if parts == ["buildWithParameters"]:
             return await self._trigger(request, name, job)
         number = int(parts[0]) if parts[0].isdigit() else 0
@@ -179,13 +186,26 @@ class FakeJenkins:
         queue_id, build = job.builds[number]
         return self._build(request, f"{request.base_url}job/{name}/{number}/", number, queue_id, build, parts[1:])
 
-    def _job_json(self, job: Job) -> dict[str, Any]:
+    def _job_json(self, job: Job, tree: str) -> dict[str, Any]:
+        """All of a job; of its builds the range that the tree asks for."""
         builds = [
-            {"number": number, "queueId": queue_id, "actions": [{}, {"parameters": _pairs(build.parameters)}]}
-            for number, (queue_id, build) in reversed(job.builds.items())
+            {
+                "number": number,
+                "timestamp": int((time.time() - self.age) * 1000),
+                "actions": [{}, {"parameters": _pairs(build.parameters)}],
+            }
+            for number, (_, build) in reversed(job.builds.items())
         ]
+        first, last = map(int, found.groups()) if (found := re.search(r"\{(\d+),(\d+)\}", tree)) else (0, 0)
         declared = [{"parameterDefinitions": [{"name": name} for name in job.declared]}]
-        return {"buildable": job.buildable, "property": [{}, *declared], "actions": [{}], "builds": builds[:100]}
+        answer = {"buildable": job.buildable, "property": [{}, *declared], "actions": [{}]}
+        return answer | {"builds": builds[:100], "allBuilds": builds[first:last]}
+
+    def others(self, count: int) -> None:
+        """Other people's builds of every job."""
+        for job in self.jobs.values():
+            for _ in range(count):
+                job.builds[len(job.builds) + 1] = 0, Build("good", "", {"SLIPWAY_INTENT": "somebody's"})
 
     async def _trigger(self, request: Request, name: str, job: Job) -> Response:
         if request.method != "POST":

@@ -83,6 +83,12 @@ class FakeProw:
         self.jobs[name] = Job(name, options["labels"], options["annotations"], refs, build)
         return JSONResponse({"id": name, "job_name": self.job, "job_status": "TRIGGERED"})
 
+    def others(self, count: int) -> None:
+        """Other people's jobs."""
+        for _ in range(count):
+            name = f"other-{len(self.jobs)}"
+            self.jobs[name] = Job(name, {}, {}, {}, Build("good"))
+
     def _state(self, job: Job) -> str:
         return self.state or STATES[job.build.result]
 

@@ -73,6 +73,11 @@ class FakeTekton:
         self.runs[name] = Run(manifest, Build(KINDS.get(commit, "good"), commit, values))
         return JSONResponse(manifest, 201)
 
+    def others(self, count: int) -> None:
+        """Other people's runs, which have other names."""
+        for number in range(count):
+            self.runs[f"other-{number}"] = Run({"metadata": {"name": f"other-{number}"}}, Build("good"))
+
     def _run(self, method: str, run: Run) -> Response:
         if method == "PATCH":
             run.build.aborted = run.build.aborted or not run.build.over

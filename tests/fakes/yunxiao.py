@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.fakes.builds import KINDS, STAGES, Build
+from tests.fakes.gitlab import paged
 from tests.fakes.serving import Faulty
 
 TOKEN = "pt-test"
@@ -62,7 +63,8 @@ class FakeYunxiao:
             case "POST", ["runs"]:
                 return self._start(json.loads((await request.json())["params"]))
             case "GET", ["runs"]:
-                return JSONResponse([{"pipelineRunId": number} for number in reversed(self.runs)])
+                runs = [{"pipelineRunId": number} for number in reversed(self.runs)]
+                return JSONResponse(paged(runs, request.query_params, "perPage"))
             case "GET", ["runs", number] if int(number) in self.runs:
                 return self._run(self.runs[int(number)])
             case "GET", ["runs", number, "job", job, "log"]:
@@ -78,6 +80,12 @@ class FakeYunxiao:
         commit, number = envs["SLIPWAY_COMMIT"], len(self.runs) + 19
         self.runs[number] = Run(number, Build(KINDS.get(commit, "good"), commit, envs), self.waiting)
         return PlainTextResponse(str(number), media_type="application/json")
+
+    def others(self, count: int) -> None:
+        """Other people's runs."""
+        for _ in range(count):
+            number = len(self.runs) + 19
+            self.runs[number] = Run(number, Build("good", "", {"SLIPWAY_INTENT": "somebody's"}))
 
     def _run(self, run: Run) -> Response:
         run.build.look()
