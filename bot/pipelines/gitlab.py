@@ -21,7 +21,7 @@ from bot.options import Options, read_options
 from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
-from bot.pipelines.remote import PARAMETERS, Found, fill, look_again, percent_of
+from bot.pipelines.remote import PARAMETERS, Carried, Found, fill, look_again, percent_of
 
 STATES: Mapping[str, RunState] = {
     "created": RunState.QUEUED,
@@ -86,6 +86,7 @@ class GitLab:
         """The client brings the address that ends with `/api/v4/`, and the token."""
         self._http = Http(self.said, client, clock)
         self._clock = clock
+        self._carried = Carried()
 
     def definition(self, request: RunRequest) -> str:
         """The project."""
@@ -231,8 +232,12 @@ class GitLab:
         if options.intent == "name":
             return request.intent in str(pipeline.get("name", "")).split()
         path = f"{self._project(request)}/pipelines/{pipeline['id']}/variables"
-        variables = await self._http.get_json(path) or ()
-        return any((one.get("key"), one.get("value")) == ("SLIPWAY_INTENT", request.intent) for one in variables)
+
+        async def ask() -> str:
+            variables = await self._http.get_json(path) or ()
+            return next((str(one.get("value")) for one in variables if one.get("key") == "SLIPWAY_INTENT"), "")
+
+        return await self._carried.intent(path, ask) == request.intent
 
     async def _jobs(self, request: RunRequest, note: RunNote) -> list[dict[str, Any]]:
         """Jobs in their order, each once, with the jobs of child pipelines behind them."""

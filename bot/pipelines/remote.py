@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -294,6 +294,26 @@ class RemotePipeline:
     def _lost(self, note: RunNote) -> PipelineRun:
         message = f"{self.system.said} lost {note.definition} before it began to run."
         return PipelineRun(self.name, note.handle, RunState.INTERRUPTED, message=message)
+
+
+class Carried:
+    """Which intent a run carries, where asking costs a request for each run: what was told once does not change."""
+
+    def __init__(self, most: int = 2000) -> None:
+        """most: so many are remembered."""
+        self._known: OrderedDict[str, str] = OrderedDict()
+        self._most = most
+
+    async def intent(self, run: str, ask: Callable[[], Awaitable[str | None]]) -> str | None:
+        """The intent of a run, asked for if it is not known. None, not told yet, is asked for again."""
+        if run not in self._known:
+            told = await ask()
+            if told is None:
+                return None
+            self._known[run] = told
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+        return self._known[run]
 
 
 WORDS: Mapping[RunState, str] = {

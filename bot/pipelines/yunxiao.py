@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from bot.options import Options, read_options
 from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
-from bot.pipelines.remote import PARAMETERS, Found, fill, look_again, percent_of
+from bot.pipelines.remote import PARAMETERS, Carried, Found, fill, look_again, percent_of
 
 RUNS: Mapping[str, RunState] = {
     "INIT": RunState.QUEUED,
@@ -72,6 +73,7 @@ class Yunxiao:
         """The client brings the address that ends with `/oapi/v1/flow/organizations/ORG/`, and the token."""
         self._http = Http(self.said, client, clock)
         self._clock = clock
+        self._carried = Carried()
 
     def definition(self, request: RunRequest) -> str:
         """The pipeline's number."""
@@ -107,8 +109,8 @@ class Yunxiao:
         params = {"perPage": PAGE, "startTime": int((begin - timedelta(minutes=2)).timestamp() * 1000)}
         async for one in self._http.items(f"{self._pipeline(request)}/runs", params, size=PAGE):
             number = str(one.get("pipelineRunId", ""))
-            run = await self._http.get_json(f"{self._pipeline(request)}/runs/{number}") or {}
-            if _parameter(run.get("globalParams"), "SLIPWAY_INTENT") == request.intent:
+            path = f"{self._pipeline(request)}/runs/{number}"
+            if await self._carried.intent(path, partial(self._intent, path)) == request.intent:
                 return Found(run_id=number)
         return None
 
@@ -180,6 +182,11 @@ class Yunxiao:
     def _options(self, request: RunRequest) -> YunxiaoOptions:
         where = f"pipeline.options of {request.service.name}"
         return read_options(YunxiaoOptions, dict(request.target.pipeline.options), where)
+
+    async def _intent(self, path: str) -> str | None:
+        """What a run shows as its intent; None if it shows nothing (yet)."""
+        run = await self._http.get_json(path) or {}
+        return _parameter(run.get("globalParams"), "SLIPWAY_INTENT")
 
     def _pipeline(self, request: RunRequest) -> str:
         return f"pipelines/{quote(self.definition(request), safe='')}"

@@ -30,9 +30,9 @@ from tests.fakes.serving import serving
 from tests.fakes.tekton import FakeTekton
 from tests.fakes.yunxiao import FakeYunxiao
 
-KILLS = int(os.environ.get("KILLS", "40"))
+KILLS = int(os.environ.get("KILLS", "20"))
 """Per system; the environment may ask for more, such as `KILLS=200`."""
-AT_ONCE = 5
+AT_ONCE = 10
 """Triggers in flight in the process that is killed, each at another point of its way: 200 are cut off per system."""
 
 
@@ -118,10 +118,11 @@ async def test_a_killed_bot_leaves_one_run(tmp_path: Path, name: str) -> None:
     """Kills at random points; the next bot finds what there is or starts what there is not."""
     system, dice = SYSTEMS[name](), random.Random(5)
     ends = Counter[bool]()
-    fake, told = system.fake, {"definition": system.definition, "options": dict(system.options)}
+    fake, definition, options = system.fake, system.definition, dict(system.options)
     with memory(tmp_path) as notes:
         async with serving(fake.app) as url, killer() as kill:
-            order = {"provider": name, "url": url, "db": str(tmp_path / "notes.db"), **told}
+            notes_at = {"db": str(tmp_path / "notes.db"), "definition": definition, "options": options}
+            order = {"provider": name, "url": url, **notes_at}
             points = int(await kill(**order, intents={"d-0": 0}, at=0))
             # The next bot starts later than any request can still be on its way.
             pipeline, client = make_remote(name, url, notes, lambda: utc_now() + timedelta(minutes=5))
@@ -133,7 +134,7 @@ async def test_a_killed_bot_leaves_one_run(tmp_path: Path, name: str) -> None:
                     ends[await kill(**order, intents=begins, at=dice.randint(1, points * 2)) == "killed"] += 1
                     await wire_is_quiet()
                     for intent in begins:
-                        await settled(pipeline, remote_request(name, "good", intent, **told))
+                        await settled(pipeline, remote_request(name, "good", intent, definition, options))
     assert ends[True] > KILLS * 0.9
     wanted = Counter({f"d-{number}": 1 for number in range(1 + KILLS * AT_ONCE)})
     assert Counter(system.intents(fake)) == wanted

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import RunState
+from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState
 from bot.pipelines.http import make_client
 from bot.pipelines.prow import INTENT, Prow, label_of
 from bot.pipelines.remote import RemotePipeline
@@ -39,6 +39,13 @@ async def alone(tmp_path: Path, clock: FakeClock) -> AsyncIterator[tuple[RemoteP
             make_client(f"{url}/") as deck,
         ):
             yield RemotePipeline(Prow(gangway, clock, deck=deck), notes, clock), fake
+
+
+async def final(pipeline: Pipeline, request: RunRequest) -> PipelineRun:
+    run = await pipeline.look(request)
+    for _ in range(9):
+        run = run if run.state.is_final else await pipeline.look(request)
+    return run
 
 
 async def test_a_postsubmit_builds_exactly_our_commit(world: ProwWorld) -> None:
@@ -80,9 +87,8 @@ async def test_without_the_cluster_it_is_followed_by_gangway_and_deck(
     """State, artifact and log are there; to end it somebody must go to Deck, and is told so."""
     pipeline, _ = alone
     request = remote_request("prow", "good", "one", JOB)
-    run = await pipeline.trigger(request)
-    for _ in range(9):
-        run = run if run.state.is_final else await pipeline.look(request)
+    await pipeline.trigger(request)
+    run = await final(pipeline, request)
     assert run.state is RunState.SUCCEEDED
     assert run.artifact is not None
     slow = remote_request("prow", "slow", "two", JOB)
@@ -99,8 +105,7 @@ async def test_a_state_is_final_only_once_its_end_is_written(world: ProwWorld) -
     request = world.request("failing")
     await world.pipeline.trigger(request)
     for _ in range(5):
-        run = await world.pipeline.look(request)
-    assert run.state is RunState.RUNNING
+        assert (await world.pipeline.look(request)).state is RunState.RUNNING
     world.fake.late = False
     assert (await world.pipeline.look(request)).state is RunState.FAILED
 
@@ -110,8 +115,7 @@ async def test_a_job_that_could_not_run_says_why(world: ProwWorld) -> None:
     request = world.request("failing")
     await world.pipeline.trigger(request)
     world.fake.state = "error"
-    for _ in range(5):
-        run = await world.pipeline.look(request)
+    run = await final(world.pipeline, request)
     assert (run.state, run.message) == (
         RunState.FAILED,
         "Prow could not run the job: Pod can not be created.",
