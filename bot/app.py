@@ -20,7 +20,7 @@ from bot.chat.base import People
 from bot.chat.console import ConsoleAdapter
 from bot.clock import Clock, utc_now
 from bot.commanding import Command, Tools
-from bot.delivery.base import Delivery, Listening
+from bot.delivery.base import ConfigWriter, Delivery, Listening
 from bot.delivery.gitops import GitWriter
 from bot.delivery.shell import ShellDelivery
 from bot.deployments import audience
@@ -33,7 +33,7 @@ from bot.dispatch import Answer, Clicks, Dispatcher
 from bot.errors import CatalogInvalid, ProviderError
 from bot.gates.base import Gate, Metrics
 from bot.gates.outside import outside_gates
-from bot.git import Git
+from bot.git_settings import author_of, git_of, signing_of
 from bot.metrics import Metrics as Figures
 from bot.pipelines.base import Pipeline
 from bot.pipelines.outside import outside_pipelines
@@ -174,14 +174,15 @@ class App:
         self.moves = Moves(self.catalog, platforms)
         self.http = _http_client()
         self.runs = ProcessRuns(data / "runs", clock=outside.clock)
-        git = Git()
+        git = git_of(settings)
         self.sources = Source(data / "git" / "sources", git)
         self._closing: list[Callable[[], Awaitable[None]]] = []
-        writer = GitWriter(data / "git" / "config", git, clock=outside.clock)
+        author, signing = author_of(settings), signing_of(settings)
+        writer = GitWriter(data / "git" / "config", git, clock=outside.clock, author=author, signing=signing)
         self.providers = Providers(
             pipelines=self._pipelines(outside),
             deliveries=self._deliveries(outside, writer),
-            writer=outside.wrap("writer", writer),
+            writer=outside.wrap("writer", self._config_writer(writer)),
             metrics=self._metrics(),
             gates=self._gates(outside),
         )
@@ -282,6 +283,16 @@ class App:
         made = outside_pipelines(self.settings, StoredRuns(self.db), outside.clock)
         self._closing.extend(made.closing)
         return {"shell": shell} | {name: outside.wrap(name, one) for name, one in made.pipelines.items()}
+
+    def _config_writer(self, writer: GitWriter) -> ConfigWriter:
+        """The Git writer, and the merge requests of the hosts that are set up."""
+        from bot.delivery.merge_requests import ProposingWriter
+
+        if not (self.settings.gitlab_url or self.settings.github_url):
+            return ProposingWriter(writer, {})
+        from bot.delivery.code_hosts import code_hosts
+
+        return ProposingWriter(writer, code_hosts(self.settings, self._closing))
 
     def _deliveries(self, outside: Outside, writer: GitWriter) -> dict[str, Delivery]:
         """Our own, and Argo CD if one is set up; its client is imported only then."""

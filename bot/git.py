@@ -31,6 +31,7 @@ _INHERITED = (
     "HOME",
     "TMPDIR",
     "SSH_AUTH_SOCK",
+    "GNUPGHOME",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "http_proxy",
@@ -40,6 +41,8 @@ _INHERITED = (
     "HTTPS_PROXY",
     "NO_PROXY",
 )
+_REMOTE = ("fetch", "push")
+"""Sub-commands that speak to a server; the others need no credentials."""
 _NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9._/@+#=,-]{0,199}")
 
 
@@ -56,6 +59,7 @@ class Problem(StrEnum):
     NETWORK = "network"
     DISK_FULL = "disk_full"
     LOCKED = "locked"
+    UNSIGNED = "unsigned"
     TIMED_OUT = "timed_out"
     BROKEN = "broken"
     OTHER = "other"
@@ -105,6 +109,19 @@ _RULES = (
         retry=True,
     ),
     _rule(
+        r"failed to sign the data|couldn't load public key|no secret key|incorrect passphrase supplied to decrypt",
+        Problem.UNSIGNED,
+        "Slipway's commits could not be signed: {detail}.",
+        "Check SLIPWAY_GIT_SIGNING_KEY, and that its key needs no passphrase; it is tried again by itself.",
+        retry=True,
+    ),
+    _rule(
+        r"host key verification failed|no \S+ host key is known|host identification has changed",
+        Problem.DENIED,
+        "The host key of {about} is not the one that Slipway knows, or it knows none.",
+        "Put the right one into the file of SLIPWAY_GIT_KNOWN_HOSTS_FILE, as `ssh-keyscan` prints it.",
+    ),
+    _rule(
         r"pre-receive hook declined|hook declined|update declined",
         Problem.DECLINED,
         "{about} declined the change by a rule of its own: {detail}.",
@@ -144,7 +161,7 @@ _RULES = (
         "Check the name.",
     ),
     _rule(
-        r"authentication failed|could not read (username|password)|permission denied|403|401|host key verification",
+        r"authentication failed|could not read (username|password)|permission denied|403|401",
         Problem.DENIED,
         "{about} refused Slipway's credentials.",
         "Check its key or token and its rights on the repository.",
@@ -245,10 +262,44 @@ def split_credentials(repo: str) -> Address:
     return Address(clean, ((f"http.{parts.scheme}://{host}/.extraHeader", f"Authorization: Basic {token}"),))
 
 
+class Credentials:
+    """User names and passwords (or tokens) of https addresses, from a file that others renew: read for each call.
+
+    A line is `https://user:token@host`, or with the beginning of a path, as git's own credential store writes them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Remember the path; nothing is read."""
+        self._path = path
+
+    def settings(self, url: str) -> tuple[tuple[str, str], ...]:
+        """What git is told for this address; of several lines the one with the longest path.
+
+        Raises:
+            ProviderUnavailable: the file cannot be read; nothing of it is in the message.
+        """
+        if not url.startswith(("http://", "https://")):
+            return ()
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            message = f"The file of SLIPWAY_GIT_CREDENTIALS_FILE cannot be read: {reason}."
+            raise ProviderUnavailable(message, hint="Correct its path or its rights.") from None
+        found = [split_credentials(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
+        fitting = [one for one in found if one.settings and _is_below(url, one.url)]
+        return max(fitting, key=lambda one: len(one.url)).settings if fitting else ()
+
+
+def _is_below(url: str, prefix: str) -> bool:
+    prefix = prefix.rstrip("/")
+    return url == prefix or url.startswith(f"{prefix}/")
+
+
 class Git:
     """The `git` program.
 
-    settings: further configuration for every call, for instance
+    credentials: for https addresses that carry none. settings: further configuration for every call, for instance
     {"http.https://git.example/.extraHeader": "Authorization: Bearer …"}; it travels in the environment.
     """
 
@@ -257,11 +308,13 @@ class Git:
         *,
         timeout: timedelta = timedelta(minutes=2),
         settings: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
         ssh_command: str = "ssh -oBatchMode=yes -oConnectTimeout=15",
     ) -> None:
         """Remember how to call; nothing is started."""
         self._timeout = timeout
         self._settings = tuple((settings or {}).items())
+        self._credentials = credentials
         self._environment = {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
             "LC_ALL": "C",
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -273,6 +326,12 @@ class Git:
             "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
             "GIT_OPTIONAL_LOCKS": "0",
         }
+
+    def settings_for(self, address: Address) -> tuple[tuple[str, str], ...]:
+        """What carries the credentials of an address. Raises ProviderUnavailable: their file cannot be read."""
+        if address.settings or self._credentials is None:
+            return address.settings
+        return self._credentials.settings(address.url)
 
     async def run(
         self,
@@ -369,7 +428,12 @@ class Mirror:
                 raise
 
     async def git(
-        self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None, check: bool = True
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        settings: Sequence[tuple[str, str]] = (),
+        environment: Mapping[str, str] | None = None,
+        check: bool = True,
     ) -> Finished:
         """Run git in the copy. Raises as `Git.run`."""
         return await self._git.run(
@@ -377,7 +441,7 @@ class Mirror:
             about=self.about,
             directory=self.directory,
             stdin=stdin,
-            settings=self._address.settings,
+            settings=(*settings, *(self._git.settings_for(self._address) if arguments[0] in _REMOTE else ())),
             environment=environment,
             check=check,
         )

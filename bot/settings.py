@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationEr
 from pydantic_core import PydanticCustomError
 
 from bot.errors import SlipwayError
+from bot.git_settings import GitSettings
 from bot.listeners import ListenerSettings
 from bot.pipelines.settings import CiSettings
 
@@ -30,7 +31,7 @@ def _flag(value: object) -> object:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
-class Settings(CiSettings, ListenerSettings):
+class Settings(CiSettings, ListenerSettings, GitSettings):
     """Names of the environment variables are the aliases."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)

@@ -15,6 +15,8 @@ from bot.catalog.model import (
     Environment,
     GitopsSpec,
     GrayRule,
+    MergeBy,
+    MergeRequestRule,
     MetricRule,
     Person,
     PipelineSpec,
@@ -92,12 +94,20 @@ def specs_of(settings: Settings) -> Specs:
     """The settings as the model's types, with the model's own defaults for what nobody wrote."""
     return Specs(
         PipelineSpec(**{"name": "{service}", **settings.get("pipeline", {})}),
-        GitopsSpec(**settings.get("gitops", {})),
+        _gitops(settings.get("gitops", {})),
         DeliverySpec(**settings.get("delivery", {})),
         VerifyRule(**settings.get("verify", {})),
         _gray(settings.get("gray", {})),
         {name: settings[name] for name in VALUES if name in settings},
     )
+
+
+def _gitops(values: Mapping[str, Any]) -> GitopsSpec:
+    asked = values.get("merge_request")
+    if asked is None:
+        return GitopsSpec(**values)
+    rule = MergeRequestRule(asked.host, MergeBy(asked.merge), asked.project, tuple(asked.labels))
+    return GitopsSpec(**{**values, "merge_request": rule})
 
 
 def _gray(values: Mapping[str, Any]) -> GrayRule:
@@ -178,7 +188,14 @@ def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[
         pipeline=PipelineSpec(pipeline.provider, fill(pipeline.name), pipeline.timeout, pipeline.options)
         if "{" in pipeline.name
         else pipeline,
-        gitops=GitopsSpec(fill(gitops.repo), fill(gitops.branch), fill(gitops.path), gitops.format, gitops.options),
+        gitops=GitopsSpec(
+            fill(gitops.repo),
+            fill(gitops.branch),
+            fill(gitops.path),
+            gitops.format,
+            gitops.options,
+            gitops.merge_request,
+        ),
         delivery=specs.delivery,
         verify=specs.verify,
         gray=specs.gray,

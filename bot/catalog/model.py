@@ -151,12 +151,33 @@ class DeliverySpec:
     options: Mapping[str, object] = field(default_factory=dict)
 
 
+class MergeBy(StrEnum):
+    """Who merges a change that Slipway proposes."""
+
+    PEOPLE = "people"
+    SLIPWAY = "slipway"
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRequestRule:
+    """Changes are proposed by a merge request (pull request) instead of being pushed.
+
+    host: `gitlab` or `github`. merge: `slipway` merges as soon as the host lets it. project: `group/name`, empty: as
+    the repository's address says.
+    """
+
+    host: str
+    merge: MergeBy = MergeBy.PEOPLE
+    project: str = ""
+    labels: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class GitopsSpec:
     """Where the version of a service is written.
 
     repo: path or URL of the configuration repository; path and image/key patterns are filled with
-    {service}, {environment}, {team}.
+    {service}, {environment}, {team}. merge_request: None pushes directly.
     """
 
     repo: str = ""
@@ -164,6 +185,7 @@ class GitopsSpec:
     path: str = "{environment}/{service}.yaml"
     format: str = "values"
     options: Mapping[str, object] = field(default_factory=dict)
+    merge_request: MergeRequestRule | None = None
 
 
 @dataclass(frozen=True, slots=True)

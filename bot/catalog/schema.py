@@ -181,6 +181,19 @@ class PipelineIn(Written):
     """The provider's own settings, left as they are."""
 
 
+class MergeRequestIn(Written):
+    """Propose changes by a merge request (pull request) instead of pushing them."""
+
+    host: Literal["gitlab", "github"]
+    """Where the configuration repository is."""
+    merge: Literal["people", "slipway"] = "people"
+    """Who merges: people, or Slipway as soon as the host allows it."""
+    project: str = ""
+    """Its group/name there; left out: as in the repository's address."""
+    labels: list[str] = Field(default_factory=list)
+    """Labels of the merge request."""
+
+
 class GitopsIn(Written):
     """Where the version is written."""
 
@@ -194,6 +207,8 @@ class GitopsIn(Written):
     """Kind of file; `values` is a YAML file with version, digest and commit."""
     options: Options | None = None
     """Further settings of the format, left as they are."""
+    merge_request: MergeRequestIn | None = None
+    """Propose the change instead of pushing it."""
 
 
 class DeliveryIn(Written):

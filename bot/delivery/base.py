@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -36,13 +36,19 @@ class Change:
 class Written:
     """What is in the configuration repository for a service and environment.
 
-    revision: the commit that carries it. version and digest are empty if nothing is written yet.
+    revision: the commit that carries it. version and digest are empty if nothing is written yet. waiting: it is only
+    proposed so far, and this is what for; revision is then empty.
     """
 
     revision: str
     version: str
     digest: str
     changed: bool = True
+    waiting: str = ""
+
+
+Check = Callable[[], Awaitable[None]]
+"""Asked at the last moment before something is pushed; what it raises goes to whoever wanted the change."""
 
 
 class ConfigWriter(Protocol):
@@ -56,14 +62,21 @@ class ConfigWriter(Protocol):
         """The commit that carries this intent on the branch, or None if there is surely none."""
         ...
 
-    async def write(self, change: Change) -> Written:
+    async def write(self, change: Change, check: Check | None = None) -> Written:
         """Commit and push the change, once; the same intent again returns the same commit.
 
+        Where changes are proposed instead, the answer is `waiting` until somebody has let it in: ask again.
+
         Raises:
-            ProviderRejected: read-only, missing, or the old value is not the expected one; nothing was written.
+            ProviderRejected: read-only, missing, refused, or the old value is not the expected one; nothing is written.
             ProviderUnavailable: not reached, disk full; safe to retry.
             OutcomeUnknown: pushed, not answered; call `find`.
+            SlipwayError: what `check` raised; nothing was written.
         """
+        ...
+
+    async def withdraw(self, change: Change) -> None:
+        """Take back what is only proposed; what is in Git already stays. Raises ProviderError."""
         ...
 
     async def remove(self, change: Change) -> Written:

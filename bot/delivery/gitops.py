@@ -2,7 +2,7 @@
 
 Each configuration repository and branch has a queue. Whoever drains it takes what is there, fetches once, makes one
 commit per change in one `git fast-import`, and pushes once; what arrives meanwhile is the next batch. A push that loses
-against somebody else is made anew on top of theirs.
+against somebody else is made anew on top of theirs; whether a change is still wanted is asked just before each push.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 
 from bot.catalog.model import GitopsSpec
 from bot.clock import Clock, utc_now
-from bot.delivery.base import Change, Written
+from bot.delivery.base import Change, Check, Written
 from bot.delivery.formats import Format, format_of
-from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
+from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable, SlipwayError
 from bot.git import (
     Git,
     GitRejected,
@@ -49,6 +49,19 @@ class Author:
     email: str = "slipway@localhost"
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How the commits are signed. key: for `openpgp` an id or a fingerprint, for `ssh` the path of a private key."""
+
+    format: str
+    key: str
+
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """What git is told."""
+        return (("gpg.format", self.format), ("user.signingKey", self.key))
+
+
 @dataclass(slots=True)
 class _Pending:
     """A change that waits for its commit. text: the file after it, None: without the file."""
@@ -58,6 +71,7 @@ class _Pending:
     form: Format
     remove: bool
     future: asyncio.Future[Written]
+    check: Check | None = None
     text: str | None = None
 
 
@@ -72,12 +86,21 @@ class _Ledger:
 class GitWriter:
     """Writes versions to configuration repositories. `cache` belongs to this process alone."""
 
-    def __init__(self, cache: Path, git: Git, *, clock: Clock = utc_now, author: Author = Author()) -> None:
-        """Remember the place; nothing is started."""
+    def __init__(
+        self,
+        cache: Path,
+        git: Git,
+        *,
+        clock: Clock = utc_now,
+        author: Author = Author(),
+        signing: Signing | None = None,
+    ) -> None:
+        """Remember the place; nothing is started. signing: None leaves the commits unsigned."""
         self._cache = cache.absolute()
         self._git = git
         self._clock = clock
         self._author = author
+        self._signing = signing
         self._mirrors: dict[str, Mirror] = {}
         self._branches: dict[tuple[str, str], _Branch] = {}
 
@@ -86,14 +109,10 @@ class GitWriter:
 
         Raises ProviderUnavailable, or ProviderRejected if the repository, the branch or the file is wrong.
         """
-        path = _path(gitops, service, environment)
-        form = format_of(gitops, service, environment)
+        _path(gitops, service, environment)  # A wrong one is told before anything is fetched.
         branch = self._branch(gitops, repo)
         await branch.fetch()
-        head = await branch.head()
-        text = (await branch.files(head, [path]))[path]
-        values = form.read(text, f"`{path}`")
-        return Written(head, values.get("version", ""), values.get("digest", ""), changed=False)
+        return await self._read_at(branch, gitops, service, environment, await branch.head())
 
     async def find(self, change: Change) -> Written | None:
         """The commit that carries this intent on the branch, or None if there is surely none in its newest 5000."""
@@ -106,7 +125,7 @@ class GitWriter:
         """Whether that revision has the wanted commit in its history. Raises ProviderUnavailable, ProviderRejected."""
         return await self._branch(gitops, repo).contains(wanted, revision)
 
-    async def write(self, change: Change) -> Written:
+    async def write(self, change: Change, check: Check | None = None) -> Written:
         """Commit and push the change, once; the same intent again returns the same commit.
 
         A value that is there already makes no commit: `changed` is False.
@@ -115,19 +134,53 @@ class GitWriter:
             ProviderRejected: read-only, missing, or the old value is not the expected one; nothing was written.
             ProviderUnavailable: not reached, disk full; safe to retry.
             OutcomeUnknown: pushed, not answered; call `find`.
+            SlipwayError: what `check` raised; nothing was written.
         """
-        return await self._submit(change, remove=False)
+        return await self._submit(change, remove=False, check=check)
+
+    async def withdraw(self, change: Change) -> None:
+        """Nothing is ever only proposed here."""
+
+    async def propose(self, change: Change, source: str, check: Check | None = None) -> Written:
+        """Commit the change on top of the branch and push it as another branch, once, for others to merge.
+
+        Raises as `write`. `changed` is False if the branch says so already; then nothing was pushed.
+        """
+        if not is_safe_ref(source) or source == change.gitops.branch:
+            raise ProviderRejected("The branch of a proposal needs a name of its own.", hint="Deploy again.")
+        pending = self._pending(change, remove=False, check=check)
+        return await self._branch(change.gitops, change.repo).propose(pending, source)
+
+    async def at(self, change: Change, revision: str) -> Written | None:
+        """What the branch said at one of its commits, None if that is not (yet) on the branch. Raises ProviderError."""
+        branch = self._branch(change.gitops, change.repo)
+        await branch.fetch()
+        if not await branch.contains(revision, await branch.head()):
+            return None
+        return await self._read_at(branch, change.gitops, change.service, change.environment, revision)
 
     async def remove(self, change: Change) -> Written:
         """Commit and push that the service has no version here any more. Raises as `write`."""
         return await self._submit(change, remove=True)
 
-    async def _submit(self, change: Change, *, remove: bool) -> Written:
+    async def _read_at(
+        self, branch: _Branch, gitops: GitopsSpec, service: str, environment: str, revision: str
+    ) -> Written:
+        path = _path(gitops, service, environment)
+        text = (await branch.files(revision, [path]))[path]
+        values = format_of(gitops, service, environment).read(text, f"`{path}`")
+        return Written(revision, values.get("version", ""), values.get("digest", ""), changed=False)
+
+    async def _submit(self, change: Change, *, remove: bool, check: Check | None = None) -> Written:
+        pending = self._pending(change, remove=remove, check=check)
+        return await self._branch(change.gitops, change.repo).submit(pending)
+
+    def _pending(self, change: Change, *, remove: bool, check: Check | None) -> _Pending:
         form = format_of(change.gitops, change.service, change.environment)
         if not _one_line(change.intent):
             raise ProviderRejected("A change needs an intent.", hint="Deploy again.")
         path = _path(change.gitops, change.service, change.environment)
-        return await self._branch(change.gitops, change.repo).submit(change, path, form, remove=remove)
+        return _Pending(change, path, form, remove, asyncio.get_running_loop().create_future(), check)
 
     def _branch(self, gitops: GitopsSpec, repo: str) -> _Branch:
         if not is_safe_ref(gitops.branch):
@@ -136,18 +189,34 @@ class GitWriter:
             if repo not in self._mirrors:
                 about = f"the configuration repository {display_address(repo)}"
                 self._mirrors[repo] = Mirror(self._git, repo, self._cache / mirror_name(repo), about)
-            self._branches[repo, gitops.branch] = _Branch(self._mirrors[repo], gitops.branch, self._clock, self._author)
+            hand = _Hand(self._author, self._signing, self._clock)
+            self._branches[repo, gitops.branch] = _Branch(self._mirrors[repo], gitops.branch, hand)
         return self._branches[repo, gitops.branch]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hand:
+    """Who writes, how it is signed, and when."""
+
+    author: Author
+    signing: Signing | None
+    clock: Clock
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For git commands that make a commit."""
+        names, at = ("GIT_AUTHOR", "GIT_COMMITTER"), f"{int(self.clock().timestamp())} +0000"
+        who = {"NAME": self.author.name, "EMAIL": self.author.email, "DATE": at}
+        return {f"{name}_{key}": value for name in names for key, value in who.items()}
 
 
 class _Branch:
     """One branch of one configuration repository, and the queue of changes to it."""
 
-    def __init__(self, mirror: Mirror, name: str, clock: Clock, author: Author) -> None:
+    def __init__(self, mirror: Mirror, name: str, hand: _Hand) -> None:
         self._mirror = mirror
         self._name = name
-        self._clock = clock
-        self._author = author
+        self._hand = hand
         self._queue: deque[_Pending] = deque()
         self._task: asyncio.Task[None] | None = None
         self._ledger = _Ledger()
@@ -165,13 +234,16 @@ class _Branch:
 
     async def head(self) -> str:
         """The newest commit, empty if the whole repository is. Raises ProviderRejected: other branches only."""
-        finished = await self._mirror.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
-        heads = dict(line.split(" ") for line in finished.out.decode(errors="replace").splitlines())
+        heads = await self._heads()
         head = heads.get(f"refs/heads/{self._name}", "")
         if heads and not head:
             message = f"{self._mirror.about} has no branch `{self._name}`."
             raise ProviderRejected(message[:1].upper() + message[1:], hint="Push it, or correct `gitops.branch`.")
         return head
+
+    async def _heads(self) -> dict[str, str]:
+        finished = await self._mirror.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
+        return dict(line.split(" ") for line in finished.out.decode(errors="replace").splitlines())
 
     async def files(self, head: str, paths: Iterable[str]) -> dict[str, str | None]:
         """Path -> text at that commit, None if there is no such file; one process for all."""
@@ -230,12 +302,28 @@ class _Branch:
 
     # --- writing
 
-    async def submit(self, change: Change, path: str, form: Format, *, remove: bool) -> Written:
-        pending = _Pending(change, path, form, remove, asyncio.get_running_loop().create_future())
+    async def submit(self, pending: _Pending) -> Written:
         self._queue.append(pending)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._drain(), name="git-writer")
         return await pending.future
+
+    async def propose(self, pending: _Pending, source: str) -> Written:
+        """Push it as a branch of its own. What is there under that name already was ours before a crash."""
+        await self.fetch()
+        there = (await self._heads()).get(f"refs/heads/{source}")
+        if there is None:
+            head = await self.head()
+            batch = await _still_wanted(await self._prepare([pending], head))
+            if not batch:
+                return await pending.future
+            (there,) = await self._commit(batch, head, source)
+            refusal = await self._push(there, source)
+            if refusal is not None and refusal.problem is Problem.NON_FAST_FORWARD:  # Another replica of us was first.
+                raise ProviderUnavailable(refusal.message, hint=refusal.hint)
+            if refusal is not None:
+                raise refusal
+        return Written(there, pending.change.version, pending.change.digest)
 
     async def _drain(self) -> None:
         batch: list[_Pending] = []
@@ -271,7 +359,7 @@ class _Branch:
         for attempt in range(_ATTEMPTS):
             await self.fetch()
             head = await self.head()
-            batch = await self._prepare(batch, head)
+            batch = await _still_wanted(await self._prepare(batch, head))
             if not batch:
                 return
             commits = await self._commit(batch, head)
@@ -294,7 +382,7 @@ class _Branch:
         for pending in batch:
             try:
                 await self._settle([pending])
-            except ProviderError as error:
+            except SlipwayError as error:
                 _fail([pending], error)
 
     async def _prepare(self, batch: Sequence[_Pending], head: str) -> list[_Pending]:
@@ -315,10 +403,11 @@ class _Branch:
                 _fail([pending], error)
         return rest
 
-    async def _commit(self, batch: Sequence[_Pending], head: str) -> list[str]:
-        """One commit per change, each on top of the one before; one process for all."""
-        ref = f"refs/slipway/{self._name}"
-        stamp = f"{self._author.name} <{self._author.email}> {int(self._clock().timestamp())} +0000"
+    async def _commit(self, batch: Sequence[_Pending], head: str, name: str = "") -> list[str]:
+        """One commit per change, each on top of the one before; one process for all. name: of another branch."""
+        ref = f"refs/slipway/{name or self._name}"
+        author = self._hand.author
+        stamp = f"{author.name} <{author.email}> {int(self._hand.clock().timestamp())} +0000"
         stream = [b"feature done\n"]
         for mark, pending in enumerate(batch, start=1):
             message = _message(pending.change).encode()
@@ -331,15 +420,34 @@ class _Branch:
                 stream.append(f"M 100644 inline {pending.path}\ndata {len(text)}\n".encode() + text + b"\n")
         stream.extend(f"get-mark :{mark}\n".encode() for mark in range(1, len(batch) + 1))
         finished = await self._mirror.git("fast-import", "--quiet", "--force", stdin=b"".join([*stream, b"done\n"]))
-        return finished.out.decode().split()
+        commits = finished.out.decode().split()
+        return commits if self._hand.signing is None else await self._signed(batch, commits, head)
 
-    async def _push(self, commit: str) -> GitRejected | None:
+    async def _signed(self, batch: Sequence[_Pending], commits: Sequence[str], head: str) -> list[str]:
+        """The same commits with a signature each: one process per commit, because each one names the one before."""
+        assert self._hand.signing is not None
+        made: list[str] = []
+        for pending, commit in zip(batch, commits, strict=True):
+            parent = made[-1] if made else head
+            finished = await self._mirror.git(
+                "commit-tree",
+                f"{commit}^{{tree}}",
+                *(("-p", parent) if parent else ()),
+                "-S",
+                stdin=_message(pending.change).encode(),
+                settings=self._hand.signing.settings,
+                environment=self._hand.environment,
+            )
+            made.append(finished.out.decode().strip())
+        return made
+
+    async def _push(self, commit: str, name: str = "") -> GitRejected | None:
         """None if it is there; the refusal if it surely is not.
 
         Raises ProviderUnavailable: not sent. OutcomeUnknown: sent, not answered.
         """
         try:
-            finished = await self._mirror.push(f"{commit}:refs/heads/{self._name}")
+            finished = await self._mirror.push(f"{commit}:refs/heads/{name or self._name}")
             if finished.code == 0:
                 return None
             raise git_error(self._mirror.about, finished)
@@ -359,6 +467,20 @@ class _Branch:
                 self._ledger.commits[_one_line(pending.change.intent)] = commit
         if self._ledger.head == head:
             self._ledger.head = commits[-1]
+
+
+async def _still_wanted(batch: Sequence[_Pending]) -> list[_Pending]:
+    """Ask every change's check at once, and answer those that must not be made any more."""
+    asked = [pending for pending in batch if pending.check is not None]
+    answers = await asyncio.gather(*(one.check() for one in asked if one.check is not None), return_exceptions=True)
+    refused = {id(one): error for one, error in zip(asked, answers, strict=True) if error is not None}
+    for pending in batch:
+        error = refused.get(id(pending))
+        if isinstance(error, Exception):
+            _fail([pending], error)
+        elif error is not None:
+            raise error
+    return [pending for pending in batch if id(pending) not in refused]
 
 
 def _edit(pending: _Pending, text: str | None) -> bool:

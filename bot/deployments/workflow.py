@@ -29,7 +29,7 @@ from bot.deployments import gray, limits, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
 from bot.deployments.facts import facts_of, request_of, standing_facts
 from bot.deployments.model import Before, Data, Deployment, Failure, Gray, StageNote, State
-from bot.errors import ProviderRejected
+from bot.errors import ProviderRejected, Refused
 from bot.gates.base import Gate, Health, Metrics
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState
 from bot.policy.decide import decide, first_opening
@@ -54,6 +54,8 @@ CLOSED = frozenset({ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE, ReasonCo
 """What passes by itself."""
 HELD = frozenset({ReasonCode.LOCKED, ReasonCode.REVIEW_OWED})
 """What a person ends; meanwhile a deployment waits."""
+REVIEWED = 50
+"""Polls between two looks at a proposed change, which people let in."""
 MAX_RUNS = 3
 """How often a pipeline or a sync that was ended from outside is started again."""
 
@@ -215,13 +217,30 @@ class Workflow:
                 return self._written(seen, found)
         stopped = await self._hold_or_stop(seen)
         if stopped is not None:
+            if isinstance(stopped, Go) and before is not None:
+                await self._providers.writer.withdraw(change)
             return stopped
         if before is None:
             old = await self._providers.writer.read(change.gitops, change.repo, seen.service, seen.environment)
             return Stay(self._clock(), _update(seen, before=_before(old), waiting_for="", waiting_since_at=None))
-        return self._written(seen, await self._providers.writer.write(change))
+        return await self._write(seen, change)
+
+    async def _write(self, seen: Deployment, change: Change) -> Outcome:
+        """The rules are asked once more just before the push: it may have waited in the writer's queue."""
+
+        async def still_wanted() -> None:
+            now = await self._db.read(lambda tx: rows.peek(tx, seen.id))
+            if now is None or now[0] != seen.state.value or await self._hold_or_stop(seen) is not None:
+                raise Refused("The rules, or somebody's wish, have changed meanwhile.")
+
+        try:
+            return self._written(seen, await self._providers.writer.write(change, still_wanted))
+        except Refused:
+            return Stay(self._clock(), seen.data)  # The next turn says by which rule.
 
     def _written(self, seen: Deployment, written: Written) -> Outcome:
+        if written.waiting:
+            return Stay(self._clock() + self._poll * REVIEWED, _update(seen, waiting_for=written.waiting))
         data = _update(seen, revision=written.revision, git_changed=written.changed)
         return Go(State.SYNCING, data, note=f"configuration commit {written.revision[:12]}")
 
@@ -417,6 +436,8 @@ class Workflow:
         came_from = State(seen.data.cancelled_from or State.BUILDING)
         if came_from is State.BUILDING:
             return await self._cancel_run(seen)
+        if not seen.data.revision and seen.data.before is not None:
+            await self._providers.writer.withdraw(self._change(seen))
         written = seen.data.revision or (
             seen.data.before is not None and await self._providers.writer.find(self._change(seen))
         )
@@ -449,6 +470,8 @@ class Workflow:
         if seen.data.undo == "write":
             change = self._undo_change(seen)
             written = await self._providers.writer.find(change) or await self._providers.writer.write(change)
+            if written.waiting:
+                return Stay(self._clock() + self._poll * REVIEWED, _update(seen, waiting_for=written.waiting))
             return Stay(self._clock(), _update(seen, undo="sync", undo_revision=written.revision))
         delivery, request = self._delivery(seen), self._undo_request(seen)
         if seen.data.undo == "sync":

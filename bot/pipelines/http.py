@@ -119,9 +119,16 @@ class Http:
             raise ProviderUnavailable(f"{self.said} answered with something that is not JSON.") from error
 
     async def start(
-        self, path: str, refusals: Callable[[httpx.Response], str] = lambda _: "", **kwargs: Any
+        self,
+        path: str,
+        refusals: Callable[[httpx.Response], str] = lambda _: "",
+        *,
+        what: str = "start a run",
+        **kwargs: Any,
     ) -> httpx.Response:
         """POST what starts something, once. refusals: what a 5xx says that is surely a no, for systems that do so.
+
+        what: it, for a sentence.
 
         Raises:
             ProviderUnavailable: nothing was started; safe to retry.
@@ -134,11 +141,11 @@ class Http:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise ProviderUnavailable(f"{self.said} is not reached.") from error
         except httpx.HTTPError as error:
-            raise OutcomeUnknown(f"{self.said} was asked to start a run and did not answer.") from error
+            raise OutcomeUnknown(f"{self.said} was asked to {what} and did not answer.") from error
         if response.status_code >= 500:
             if no := refusals(response):
                 raise ProviderRejected(f"{self.said} refused the request: {no}")
-            raise OutcomeUnknown(f"{self.said} was asked to start a run and answered {response.status_code}.")
+            raise OutcomeUnknown(f"{self.said} was asked to {what} and answered {response.status_code}.")
         self._refuse(response, known=True)
         return response
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bot.clock import Clock
+from bot.clock import Clock, utc_now
 from bot.errors import SlipwayError
 from bot.pipelines.memory import RunMemory
 from bot.pipelines.settings import CiSettings
@@ -63,27 +63,38 @@ def _jenkins(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
 
 def _gitlab(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
     from bot.pipelines.gitlab import GitLab
-    from bot.pipelines.http import make_client
     from bot.pipelines.remote import RemotePipeline
+
+    client = gitlab_client(settings)
+    return RemotePipeline(GitLab(client, clock), memory, clock), client.aclose
+
+
+def gitlab_client(settings: CiSettings) -> httpx.AsyncClient:
+    """A client of the GitLab that is set up. Raises SlipwayError: without a token."""
+    from bot.pipelines.http import make_client
 
     token = settings.ci_secret("gitlab_token")
     if not token:
         raise _missing("SLIPWAY_GITLAB_URL", "SLIPWAY_GITLAB_TOKEN")
-    client = make_client(f"{settings.gitlab_url.rstrip('/')}/api/v4/", {"PRIVATE-TOKEN": token})
-    return RemotePipeline(GitLab(client, clock), memory, clock), client.aclose
+    return make_client(f"{settings.gitlab_url.rstrip('/')}/api/v4/", {"PRIVATE-TOKEN": token})
 
 
 def _github(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
     from bot.pipelines.github import GitHub
-    from bot.pipelines.http import make_client
     from bot.pipelines.remote import RemotePipeline
+
+    client = github_client(settings, clock)
+    return RemotePipeline(GitHub(client, clock), memory, clock), client.aclose
+
+
+def github_client(settings: CiSettings, clock: Clock = utc_now) -> httpx.AsyncClient:
+    """A client of the GitHub that is set up, by token or as an App. Raises SlipwayError: without either."""
+    from bot.pipelines.http import make_client
 
     address = settings.github_url.rstrip("/")
     if token := settings.ci_secret("github_token"):
-        client = make_client(f"{address}/", {"Authorization": f"Bearer {token}"})
-    else:
-        client = make_client(f"{address}/", auth=_github_app(settings, address, clock))
-    return RemotePipeline(GitHub(client, clock), memory, clock), client.aclose
+        return make_client(f"{address}/", {"Authorization": f"Bearer {token}"})
+    return make_client(f"{address}/", auth=_github_app(settings, address, clock))
 
 
 def _github_app(settings: CiSettings, address: str, clock: Clock) -> AppAuth:

@@ -11,7 +11,7 @@ import pytest
 from bot.catalog.model import GitopsSpec
 from bot.delivery.base import Change, Written
 from bot.delivery.gitops import Author, GitWriter
-from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
+from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable, Refused
 from bot.git import Git
 from tests.fakes.repositories import BareRepository, Repository
 from tests.support import FakeClock
@@ -199,6 +199,43 @@ async def test_one_refused_change_does_not_fail_its_neighbours(
     assert isinstance(results[3], ProviderRejected)
     assert "frozen is frozen" in results[3].sentence()
     assert len(remote.commits()) == 4
+
+
+async def test_what_is_not_wanted_any_more_is_not_pushed_with_its_neighbours(
+    remote: BareRepository, git: WatchedGit, writer: GitWriter
+) -> None:
+    """A freeze that began while the change waited in the queue holds; the other changes of the batch go on."""
+    pushed_before: list[int] = []
+
+    async def frozen() -> None:
+        raise Refused("A freeze has begun.")
+
+    async def fine() -> None:
+        pushed_before.append(git.calls.count("push"))
+
+    checks = [fine, frozen, fine]
+    jobs = [writer.write(change(remote, f"s{n}", number=n), check) for n, check in enumerate(checks)]
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [type(result) for result in results] == [Written, Refused, Written]
+    assert pushed_before == [0, 0]
+    assert len(remote.commits()) == 2
+    assert await writer.find(change(remote, "s1", number=1)) is None
+
+
+async def test_whether_it_is_wanted_is_asked_again_after_a_lost_race(
+    tmp_path: Path, remote: BareRepository, git: WatchedGit, writer: GitWriter
+) -> None:
+    """Each push has its own moment; what is written already is answered without a question."""
+    git.racer = push_file(remote, tmp_path, {"README": "x"})
+    asked = []
+
+    async def check() -> None:
+        asked.append(git.calls.count("push"))
+
+    await writer.write(change(remote), check)
+    assert asked == [0, 1]
+    await writer.write(change(remote), check)
+    assert len(asked) == 2
 
 
 async def test_a_read_only_repository_is_one_sentence(remote: BareRepository, writer: GitWriter) -> None:
