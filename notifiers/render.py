@@ -9,7 +9,7 @@ from datetime import datetime
 from bot.catalog.model import Catalog, Kind
 from bot.deployments.asking import asked_now
 from bot.deployments.engine import STEP_OF_STATE
-from bot.deployments.model import Deployment, State
+from bot.deployments.model import Deployment, State, counted
 from bot.pipelines.base import StageState
 from bot.policy.model import Ballot
 from bot.store.deployments import Vote
@@ -172,6 +172,10 @@ def steps(seen: Deployment) -> tuple[Step, ...]:
         shown.append(Step(label, state.value, _step_detail(seen, name)))
         if name == "build":
             shown += [Step(f"Build: {stage.name}", _stage_state(seen, stage.state)) for stage in seen.data.stages]
+        if name == "deploy":
+            shown += [
+                Step(f"Deploy: {one.name}", _stage_state(seen, one.state), one.detail) for one in seen.data.places
+            ]
     if seen.state in (State.ROLLING_BACK, State.ROLLED_BACK) or seen.data.undo:
         shown.append(Step("Roll back", _undo_state(seen).value))
     return tuple(shown)
@@ -213,7 +217,8 @@ def _step_detail(seen: Deployment, name: str) -> str:
     if name == "write" and data.revision:
         return f"commit {data.revision[:12]}" if data.git_changed else "Git says so already"
     if name == "deploy" and seen.state is State.SYNCING:
-        return data.sync_message
+        progress = counted(data.sync_applied, data.sync_healthy, data.sync_total) if data.sync_total else ""
+        return f"{progress} {data.sync_message if not data.places else ''}".strip()
     if name == "gray" and data.gray is not None:
         share = f"{data.gray.weight} %" if data.gray.weight is not None else f"pause {data.gray.number}"
         return f"{share}, metrics {data.gray.health}: {data.gray.said}" if data.gray.said else share

@@ -23,8 +23,9 @@ from bot.delivery.argocd_api import AppRef, ArgoApi, Busy, Follower
 from bot.delivery.argocd_evidence import evidence, running_pods
 from bot.delivery.argocd_model import INTENT, Application, Resource, Wanted, judge
 from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
+from bot.delivery.places import summed
 from bot.delivery.rollouts import pause_of
-from bot.errors import ProviderError, ProviderRejected
+from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
 from bot.options import Duration, Options, read_options
 
 log = structlog.get_logger(__name__)
@@ -105,6 +106,7 @@ class ArgoCD:
         self._closed: dict[AppRef, tuple[datetime, str]] = {}
         self._known: dict[tuple[str, str], bool] = {}
         self._cancelled: set[str] = set()
+        self._silent_since: dict[tuple[str, AppRef], datetime] = {}
 
     def listen(self, listener: Callable[[str], None]) -> None:
         """Have `listener(intent)` called when the stream told of the intent's application."""
@@ -138,37 +140,61 @@ class ArgoCD:
     async def look(self, request: SyncRequest) -> SyncProgress | None:
         """How far this intent is, or None if it was surely never started. Begins nothing; PENDING: `sync` goes on."""
         plan = self._plan(request.service, request.target)
-        first = await asyncio.gather(*(self._view(ref, request, plan.options) for ref in plan.waves[0]))
+        first = await asyncio.gather(*(self._peek(ref, request, plan) for ref in plan.waves[0]))
         if all(progress is None for progress in first):
             return None
         return await self._advance(request, plan, start=False)
 
     async def running(self, service: Service, target: Target) -> Running | None:
-        """What the pods run now, None if nothing does; of several applications the one that differs or is ill.
+        """What the pods run now, None if nothing does; several clusters are one only if all run the same, healthy.
 
         Raises ProviderUnavailable when it cannot be told.
         """
         plan = self._plan(service, target)
         found = await asyncio.gather(*(self._running(ref, plan.options, target) for ref in plan.apps))
-        some = [running for running in found if running is not None]
-        if not some:
-            return None
-        if len(some) < len(found):
-            return Running("", "", False, message="In one of the clusters nothing is running.")
-        ill = next((running for running in some if not running.healthy), None)
-        odd = next((running for running in some if running.digest != some[0].digest), None)
-        return ill or odd or some[0]
+        if len(found) == 1 or not any(found):
+            return found[0]
+        named = [(_short(ref), running) for ref, running in zip(plan.apps, found, strict=True)]
+        empty = [name for name, running in named if running is None]
+        if empty:
+            return Running("", "", False, message=f"Nothing is running in {', '.join(empty)}.")
+        some = [(name, running) for name, running in named if running is not None]
+        ill = [(name, one) for name, one in some if not one.healthy]
+        if ill:
+            message = " ".join(f"{name}: {one.message}" for name, one in ill)
+            return replace(ill[0][1], message=message)
+        digests = {one.digest for _, one in some}
+        if len(digests) > 1:
+            versions = ", ".join(f"{name} {one.version or one.digest[:19]}" for name, one in some)
+            return Running("", "", False, some[0][1].url, f"The clusters run different versions: {versions}.")
+        return some[0][1]
 
     async def failure(self, request: SyncRequest) -> DeliveryFailure:
         """What failed: the operation, its resources, the pods, their events and their last lines."""
         plan = self._plan(request.service, request.target)
-        for ref in plan.apps:
+        found = await asyncio.gather(*(self._evidence(ref, request, plan) for ref in plan.apps))
+        telling = [(ref, one) for ref, one in zip(plan.apps, found, strict=True) if one is not None and one.message]
+        if not telling:
+            return DeliveryFailure("Argo CD gives no reason.")
+        if len(plan.apps) == 1:
+            return telling[0][1]
+        message = " ".join(f"{_short(ref)}: {one.message}" for ref, one in telling)
+        share = max(3, 20 // len(telling))
+        return DeliveryFailure(
+            message, tuple(f"{_short(ref)}: {line}" for ref, one in telling for line in one.lines[:share])
+        )
+
+    async def _evidence(self, ref: AppRef, request: SyncRequest, plan: _Plan) -> DeliveryFailure | None:
+        """What one application says; None if it is well. One of several may be silent."""
+        try:
             app = await self._follower(ref).fetch(ref)
-            if app is not None and (app.health != "Healthy" or app.ours == request.intent or app.error):
-                found = await evidence(self._follower(ref).api, ref, app, plan.options.image)
-                if found.message:
-                    return found
-        return DeliveryFailure("Argo CD gives no reason.")
+            if app is None or not (app.health != "Healthy" or app.ours == request.intent or app.error):
+                return None
+            return await evidence(self._follower(ref).api, ref, app, plan.options.image)
+        except ProviderUnavailable as error:
+            if len(plan.apps) == 1:
+                raise
+            return DeliveryFailure(error.message)
 
     async def cancel(self, request: SyncRequest) -> None:
         """Terminate our own operation; another's is left alone. What was applied already stays."""
@@ -201,19 +227,46 @@ class ArgoCD:
 
     async def _advance(self, request: SyncRequest, plan: _Plan, start: bool) -> SyncProgress:
         """Look at wave after wave; begin what is not begun where everything in front is done."""
-        seen: list[tuple[AppRef, SyncProgress]] = []
+        seen: list[tuple[str, SyncProgress]] = []
         for wave in plan.waves:
             found = await asyncio.gather(*(self._begun(ref, request, plan, start) for ref in wave))
-            seen += zip(wave, found, strict=True)
+            seen += zip(map(_short, wave), found, strict=True)
             if any(progress.state is not SyncState.SUCCEEDED for progress in found):
                 break
-        return _summed(seen, len(plan.apps), self._not_begun(request))
+        waiting = [_short(ref) for ref in plan.apps[len(seen) :]]
+        return summed(seen, waiting, self._not_begun(request))
+
+    async def _peek(self, ref: AppRef, request: SyncRequest, plan: _Plan) -> SyncProgress | None:
+        """As `_view`; one of several that does not answer may have begun."""
+        try:
+            return await self._view(ref, request, plan.options)
+        except (ProviderUnavailable, OutcomeUnknown):
+            if len(plan.apps) == 1:
+                raise
+            return SyncProgress(SyncState.PENDING)
 
     def _not_begun(self, request: SyncRequest) -> SyncState:
         """What a wave is that was not reached: after a cancel it never will be."""
         return SyncState.INTERRUPTED if request.intent in self._cancelled else SyncState.PENDING
 
     async def _begun(self, ref: AppRef, request: SyncRequest, plan: _Plan, start: bool) -> SyncProgress:
+        """One application; one of several that does not answer must not hide how far the others are."""
+        try:
+            progress = await self._look_or_start(ref, request, plan, start)
+        except (ProviderUnavailable, OutcomeUnknown) as error:
+            if len(plan.apps) == 1:
+                raise
+            return self._silent(ref, request, plan.options, error)
+        self._silent_since.pop((request.intent, ref), None)
+        return progress
+
+    def _silent(self, ref: AppRef, request: SyncRequest, options: ArgoOptions, error: ProviderError) -> SyncProgress:
+        """It is asked again for as long as a sync may take; then the deployment has failed there."""
+        since = self._silent_since.setdefault((request.intent, ref), self._clock())
+        over = self._clock() - since >= options.timeout
+        return SyncProgress(SyncState.FAILED if over else SyncState.PENDING, error.message)
+
+    async def _look_or_start(self, ref: AppRef, request: SyncRequest, plan: _Plan, start: bool) -> SyncProgress:
         async with self._locks.setdefault(ref, asyncio.Lock()):
             progress = await self._view(ref, request, plan.options)
             if progress is None and start:
@@ -404,32 +457,6 @@ def _plan_of(service: Service, target: Target) -> _Plan:
 def _node(resource: Resource) -> dict[str, str]:
     group, kind, namespace, name = resource.key
     return {"group": group, "kind": kind, "namespace": namespace, "name": name, "version": resource.version}
-
-
-def _summed(seen: Sequence[tuple[AppRef, SyncProgress]], apps: int, not_begun: SyncState) -> SyncProgress:
-    """One progress of several: as far as the least, as bad as the worst; each cluster is named when they differ."""
-    states = [progress.state for _, progress in seen]
-    if len(seen) < apps and all(state is SyncState.SUCCEEDED for state in states):
-        states.append(not_begun)
-    order = (
-        SyncState.RUNNING,
-        SyncState.FAILED,
-        SyncState.INTERRUPTED,
-        SyncState.SUSPENDED,
-        SyncState.PENDING,
-        SyncState.SUCCEEDED,
-    )
-    # What still runs is waited for, so that the end is told of all; then failure beats everything.
-    state = next(state for state in order if state in states)
-    told = all(progress.told for _, progress in seen)
-    if len(seen) == 1 and apps == 1:
-        return seen[0][1]
-    applied, healthy, total = (
-        sum(getattr(progress, name) for _, progress in seen) for name in ("applied", "healthy", "total")
-    )
-    said = [f"{_short(ref)}: {progress.state} {progress.message}".strip() for ref, progress in seen]
-    percent = round(sum(progress.percent for _, progress in seen) / apps)
-    return SyncProgress(state, " · ".join(said), applied, healthy, total, percent, told)
 
 
 def _short(ref: AppRef) -> str:

@@ -109,10 +109,23 @@ class SyncRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """How far one cluster of an environment is. name: as people know it; counts as in `SyncProgress`."""
+
+    name: str
+    state: SyncState
+    message: str = ""
+    applied: int = 0
+    healthy: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SyncProgress:
     """As last seen. applied and healthy count resources out of total; percent: 0-100.
 
-    told: the delivery tells of a change by itself (see `Listening`), so that looking can wait longer.
+    told: the delivery tells of a change by itself (see `Listening`), so that looking can wait longer. places: every
+    cluster, if the environment spans several.
     """
 
     state: SyncState
@@ -122,6 +135,7 @@ class SyncProgress:
     total: int = 0
     percent: int = 0
     told: bool = False
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

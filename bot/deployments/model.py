@@ -102,6 +102,14 @@ class StageNote(_Record):
     seconds: float | None = None
 
 
+class PlaceNote(_Record):
+    """One cluster of the environment as last seen. state: a `StageState` value."""
+
+    name: str
+    state: str
+    detail: str = ""
+
+
 class Before(_Record):
     """What the configuration repository said before we wrote: where a rollback goes. Empty digest: nothing."""
 
@@ -195,6 +203,10 @@ class Data(_Record):
     sync_attempt: int = 1
     sync_message: str = ""
     sync_percent: int = 0
+    sync_applied: int = 0
+    sync_healthy: int = 0
+    sync_total: int = 0
+    places: tuple[PlaceNote, ...] = ()
     healthy_since_at: datetime | None = None
     deadline_at: datetime | None = None
     url: str = ""
@@ -303,3 +315,8 @@ class NewDeployment:
     branch: str
     digest: str
     data: Data = field(default_factory=Data)
+
+
+def counted(applied: int, healthy: int, total: int) -> str:
+    """How many of how many resources, as a person reads it."""
+    return f"Applied {applied}/{total}, healthy {healthy}/{total}."

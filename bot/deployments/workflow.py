@@ -19,6 +19,7 @@ from bot.delivery.base import (
     Change,
     ConfigWriter,
     Delivery,
+    Place,
     Running,
     SyncProgress,
     SyncRequest,
@@ -28,10 +29,10 @@ from bot.delivery.base import (
 from bot.deployments import gray, limits, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
 from bot.deployments.facts import facts_of, request_of, standing_facts
-from bot.deployments.model import Before, Data, Deployment, Failure, Gray, StageNote, State
+from bot.deployments.model import Before, Data, Deployment, Failure, Gray, PlaceNote, StageNote, State, counted
 from bot.errors import ProviderRejected, Refused
 from bot.gates.base import Gate, Health, Metrics
-from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState
+from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
 from bot.policy.decide import decide, first_opening
 from bot.policy.model import Outcome as PolicyOutcome
 from bot.policy.model import ReasonCode, Verdict
@@ -279,7 +280,7 @@ class Workflow:
     async def _after_sync(
         self, seen: Deployment, delivery: Delivery, request: SyncRequest, progress: SyncProgress
     ) -> Outcome:
-        data = _update(seen, sync_message=progress.message, sync_percent=progress.percent)
+        data = _synced(seen, progress)
         if progress.state is SyncState.SUCCEEDED:
             return Go(State.VERIFYING, data.model_copy(update={"deadline_at": self._deadline(seen)}))
         if progress.state is SyncState.SUSPENDED:
@@ -650,6 +651,36 @@ def _noted(seen: Deployment, run: PipelineRun) -> Data:
         waiting_for="",
         waiting_since_at=None,
     )
+
+
+def _synced(seen: Deployment, progress: SyncProgress) -> Data:
+    """What the card shows of a sync; of several clusters, each."""
+    return _update(
+        seen,
+        sync_message=progress.message,
+        sync_percent=progress.percent,
+        sync_applied=progress.applied,
+        sync_healthy=progress.healthy,
+        sync_total=progress.total,
+        places=tuple(_place_note(place) for place in progress.places),
+    )
+
+
+def _place_note(place: Place) -> PlaceNote:
+    detail = place.message
+    if place.total and place.state is not SyncState.SUCCEEDED:
+        detail = f"{counted(place.applied, place.healthy, place.total)} {detail}".strip()
+    return PlaceNote(name=place.name, state=_STAGES[place.state].value, detail=detail)
+
+
+_STAGES = {
+    SyncState.PENDING: StageState.PENDING,
+    SyncState.RUNNING: StageState.RUNNING,
+    SyncState.SUSPENDED: StageState.RUNNING,
+    SyncState.SUCCEEDED: StageState.SUCCEEDED,
+    SyncState.FAILED: StageState.FAILED,
+    SyncState.INTERRUPTED: StageState.PENDING,
+}
 
 
 def _before(old: Written) -> Before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -287,10 +288,110 @@ async def test_several_clusters_go_in_waves_and_all_must_be_healthy(argo: Argo) 
         assert west.operations == []
         argo.fake.outcome["hello"] = "good"
         progress = await until(delivery, request, SyncState.FAILED)
-        assert "hello: succeeded" in progress.message
-        assert "west/hello: failed" in progress.message
+        assert progress.message.startswith("1 of 2 clusters are well. west/hello: one or more objects failed")
+        assert [(one.name, one.state) for one in progress.places] == [
+            ("hello", SyncState.SUCCEEDED),
+            ("west/hello", SyncState.FAILED),
+        ]
         assert len(argo.fake.operations) == len(west.operations) == 1
         await delivery.close()
+
+
+SEVERAL = [
+    {"application": "hello"},
+    {"application": "hello", "server": "west"},
+    {"application": "hello", "server": "south", "wave": 1},
+]
+
+
+@asynccontextmanager
+async def three_clusters(argo: Argo) -> AsyncIterator[tuple[FakeArgoCD, FakeArgoCD, Argo]]:
+    """Two at once, then a third; by default every one is good."""
+    async with running_argocd() as west, running_argocd() as south:
+        for fake in (west, south):
+            fake.add("hello")
+            fake.images = {W: IMAGE}
+        delivery = make_delivery(argo.fake, set(), clock=argo.clock, west=west, south=south)
+        yield west, south, Argo(argo.fake, delivery, clock=argo.clock)
+        await delivery.close()
+
+
+async def test_clusters_of_one_wave_go_at_once_and_the_next_wave_waits(argo: Argo) -> None:
+    """Each cluster is told: how far, or what it waits for; done is only when all run it."""
+    async with three_clusters(argo) as (west, south, several):
+        argo.fake.outcome["hello"] = west.outcome["hello"] = "slow"
+        request = argo.request(applications=SEVERAL)
+        progress = await until(several.delivery, request, SyncState.RUNNING)
+        assert (len(argo.fake.operations), len(west.operations), len(south.operations)) == (1, 1, 0)
+        last = progress.places[-1]
+        assert (last.name, last.state) == ("south/hello", SyncState.PENDING)
+        assert "when the clusters before it are healthy" in last.message
+        argo.fake.outcome["hello"] = west.outcome["hello"] = "good"
+        progress = await until(several.delivery, request, SyncState.SUCCEEDED)
+        assert [one.state for one in progress.places] == [SyncState.SUCCEEDED] * 3
+        assert (progress.applied, progress.healthy, progress.total) == (6, 6, 6)
+        running = await several.delivery.running(request.service, request.target)
+        assert running is not None
+        assert (running.digest, running.healthy) == (DIGEST, True)
+
+
+async def test_a_silent_cluster_hides_nothing_of_the_others(argo: Argo) -> None:
+    """One Argo CD is down: the others go on and are shown, the next wave waits, and it is over in its time."""
+    async with three_clusters(argo) as (west, south, several):
+        await west.stop()
+        west.token = "nobody.has.it"
+        request = argo.request(applications=SEVERAL, timeout="5m")
+
+        async def first_is_done() -> SyncProgress:
+            while True:
+                progress = await several.delivery.look(request)
+                if progress is None or progress.state is SyncState.PENDING:
+                    progress = await several.delivery.sync(request)
+                if progress.places[0].state is SyncState.SUCCEEDED:
+                    return progress
+                await asyncio.sleep(0.01)
+
+        progress = await asyncio.wait_for(first_is_done(), 20)
+        assert progress.state is SyncState.PENDING
+        assert "no session information" in progress.places[1].message
+        assert south.operations == []
+        argo.clock.advance(timedelta(minutes=6))
+        progress = await until(several.delivery, request, SyncState.FAILED)
+        assert progress.message.startswith("1 of 2 clusters are well. west/hello: ")
+        failure = await several.delivery.failure(request)
+        assert "west/hello: Argo CD 'west' says: no session information" in failure.message
+
+
+async def test_clusters_that_run_different_versions_are_not_done(argo: Argo) -> None:
+    """Somebody synced one of them by hand: the environment does not run one release."""
+    async with three_clusters(argo) as (west, _, several):
+        request = argo.request(applications=SEVERAL)
+        await until(several.delivery, request, SyncState.SUCCEEDED)
+        other = f"registry.example/hello:0.9@sha256:{'0' * 64}"
+        west.apps["hello"]["status"]["summary"]["images"] = [other]
+        running = await several.delivery.running(request.service, request.target)
+        assert running is not None
+        assert (running.digest, running.healthy) == ("", False)
+        assert "west/hello 0.9" in running.message
+        west.outcome["hello"] = "crashing"
+        running = await several.delivery.running(request.service, request.target)
+        assert running is not None
+        assert running.message == "west/hello: Pod hello-0: CrashLoopBackOff after 7 restarts."
+
+
+async def test_evidence_of_every_cluster_that_failed(argo: Argo) -> None:
+    """Two failed, each in its own way: both are told, by name."""
+    async with three_clusters(argo) as (west, _, several):
+        argo.fake.outcome["hello"], west.outcome["hello"] = "degraded", "failing"
+        request = argo.request(applications=SEVERAL, degraded_for="1s")
+
+        argo.clock.set(datetime.now(UTC) + timedelta(seconds=30))  # So that Degraded has lasted.
+        progress = await until(several.delivery, request, SyncState.FAILED)
+        assert progress.message.startswith("0 of 2 clusters are well.")
+        failure = await several.delivery.failure(request)
+        assert "hello: Pod hello-0: CrashLoopBackOff" in failure.message
+        assert "west/hello: one or more objects failed to apply" in failure.message
+        assert any(line.startswith("west/hello: Deployment/hello: error") for line in failure.lines)
 
 
 async def test_a_missing_application_is_told_with_where_to_look(argo: Argo) -> None:

@@ -74,21 +74,24 @@ async def test_a_missing_credential_file_is_told_and_waited_for(tmp_path: Path) 
         Credentials(tmp_path / "none").settings("https://git.example/x.git")
 
 
+def ssh_settings(key: Path, known_hosts: Path) -> GitSettings:
+    return GitSettings.model_validate({"SLIPWAY_GIT_SSH_KEY_FILE": key, "SLIPWAY_GIT_KNOWN_HOSTS_FILE": known_hosts})
+
+
 @pytest.mark.skipif(SSHD is None, reason="no sshd here (Debian: apt-get install openssh-server)")
 async def test_ssh_with_a_key_of_our_own_and_a_known_host(tmp_path: Path) -> None:
     """A real OpenSSH: written with our key; another key and an unknown host are told apart."""
     bare = BareRepository(tmp_path / "config.git")
     async with running_ssh_server(tmp_path / "ssh") as server:
         repo = server.address(bare.directory)
-        settings = {"git_ssh_key_file": server.key, "git_known_hosts_file": server.known_hosts}
-        good = GitSettings.model_construct(**settings)
+        good = ssh_settings(server.key, server.known_hosts)
         written = await GitWriter(tmp_path / "cache", git_of(good)).write(change(1, repo))
         assert bare.commits() == [written.revision]
-        other = GitSettings.model_construct(**settings | {"git_ssh_key_file": make_key(tmp_path / "other")})
+        other = ssh_settings(make_key(tmp_path / "other"), server.known_hosts)
         with pytest.raises(ProviderError, match="refused Slipway's credentials"):
             await GitWriter(tmp_path / "cache-2", git_of(other)).write(change(2, repo))
         (tmp_path / "nobody").touch()
-        unknown = GitSettings.model_construct(**settings | {"git_known_hosts_file": tmp_path / "nobody"})
+        unknown = ssh_settings(server.key, tmp_path / "nobody")
         with pytest.raises(ProviderError, match="The host key of") as caught:
             await GitWriter(tmp_path / "cache-3", git_of(unknown)).write(change(2, repo))
     assert "SLIPWAY_GIT_KNOWN_HOSTS_FILE" in caught.value.sentence()
