@@ -109,3 +109,9 @@ def test_choices_are_both_translated() -> None:
 
     found = list(templates(ast.parse("f'Hello {a.b} and {b}.' if x else 'No way.'", mode="eval").body))
     assert found == ["Hello {b} and {b2}.", "No way."]
+
+
+def test_how_far_a_deployment_is_reads_well() -> None:
+    """Counts and the system's own words stand in one detail of the card."""
+    said = say("Applied 9/12, healthy 7/12. waiting for healthy state of apps/Deployment/web", ZH)
+    assert said == "已应用 9/12，健康 7/12。waiting for healthy state of apps/Deployment/web"
