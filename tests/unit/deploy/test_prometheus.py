@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from bot.metrics import Metrics
+from tests.support.tools import program
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 RULES = DEPLOY / "prometheus" / "slipway.rules.yaml"
@@ -52,8 +52,8 @@ def test_every_alert_says_what_to_do() -> None:
 )
 def test_promtool_agrees(argv: list[str]) -> None:
     """Syntax, and that alerts fire when they should and stay silent before."""
-    promtool = shutil.which("promtool")
+    promtool = program("promtool")
     if promtool is None:
-        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+        pytest.skip("promtool is not installed (make tools, or Debian: apt-get install prometheus)")
     done = subprocess.run([promtool, *argv], cwd=RULES.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
