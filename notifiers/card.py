@@ -49,11 +49,30 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Series:
+    """A row of values, one for each label of the chart. state: gives its colour, `succeeded` or `failed`."""
+
+    name: str
+    values: tuple[int, ...]
+    state: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Stacked bars, as values: each platform gets a picture of them (`notifiers/chart.py`). title: says it in words."""
+
+    title: str
+    labels: tuple[str, ...]
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """A message with structure.
 
     state: the deployment's state, or "info", "refused", "error" for cards that are not about one deployment.
-    progress: 0-100, None for no bar. fields: label -> value, in order. excerpt: log lines, empty for none.
+    progress: 0-100, None for no bar. fields: label -> value, in order. excerpt: log lines, empty for none. chart: shown
+    where the platform takes pictures from us.
     """
 
     title: str
@@ -65,6 +84,7 @@ class Card:
     fields: Mapping[str, str] = field(default_factory=dict)
     excerpt: str = ""
     buttons: tuple[Button, ...] = ()
+    chart: Chart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ A channel is `#name`; the personal chat of a person is `@<person id>` here, and 
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from bot.store.console import ConsoleStore, NewConsoleMessage
 from notifiers.base import ChatRejected
 from notifiers.card import Button, Card, Message
+from notifiers.chart import png
 
 BOT = "slipway"
 PERSONAL = "@slipway"
@@ -85,8 +87,8 @@ def clean(text: str) -> str:
 
 
 def card_json(card: Card) -> dict[str, Any]:
-    """A card in the shape of the console's API, complete."""
-    return {
+    """A card in the shape of the console's API, complete; `picture` only where there is one."""
+    shown = {
         "title": clean(card.title),
         "state": card.state,
         "deployment": card.deployment,
@@ -97,6 +99,10 @@ def card_json(card: Card) -> dict[str, Any]:
         "excerpt": _excerpt(card.excerpt),
         "buttons": [_button(button) for button in card.buttons],
     }
+    if card.chart is not None:
+        picture = base64.b64encode(png(card.chart)).decode()
+        shown["picture"] = {"alt": clean(card.chart.title), "src": f"data:image/png;base64,{picture}"}
+    return shown
 
 
 def _excerpt(text: str) -> str | None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import structlog
 
+from bot.errors import ProviderError
 from notifiers.base import ChatRejected, MessageGone
 from notifiers.card import Message
+from notifiers.chart import png
 from notifiers.feishu_api import ContentRefused, FeishuApi, NoThread
 from notifiers.feishu_cards import plain, render, simple
 
@@ -37,7 +39,7 @@ class FeishuClient:
     async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
         """Post and return the message's id. The same key within an hour shows one message. Raises as `ChatClient`."""
         try:
-            return await self._post(place, "interactive", render(message), key, thread)
+            return await self._post(place, "interactive", render(message, await self._image(message)), key, thread)
         except ContentRefused as error:
             log.warning("feishu_refused_the_card", error=error.message)
             ref = await self._post(place, "text", plain(message), f"{key}:text", thread)
@@ -51,10 +53,20 @@ class FeishuClient:
             )
             return
         try:
-            await self._api.call("PATCH", f"{MESSAGES}/{ref}", {"content": render(message)})
+            await self._api.call("PATCH", f"{MESSAGES}/{ref}", {"content": render(message, await self._image(message))})
         except ContentRefused as error:
             log.warning("feishu_refused_the_card", error=error.message)
             await self._api.call("PATCH", f"{MESSAGES}/{ref}", {"content": simple(message)})
+
+    async def _image(self, message: Message) -> str:
+        """The key of the card's chart, uploaded; empty without one. A card without its picture still says it all."""
+        if message.card is None or message.card.chart is None:
+            return ""
+        try:
+            return await self._api.upload_image(png(message.card.chart))
+        except ProviderError as error:
+            log.warning("feishu_took_no_picture", error=error.message)
+            return ""
 
     async def _post(self, place: str, kind: str, content: str, key: str, thread: str) -> str:
         body: dict[str, Any] = {"msg_type": kind, "content": content, "uuid": uuid_of(key)}

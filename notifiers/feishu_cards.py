@@ -57,15 +57,24 @@ STYLES = {ButtonStyle.NORMAL: "default", ButtonStyle.PRIMARY: "primary_filled", 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\[\]:_~/?&=%#@!$+,;*-]+")
 
 
-def render(message: Message) -> str:
-    """The card as the JSON text that goes into `content`; long parts are cut until it fits."""
+def render(message: Message, image: str = "") -> str:
+    """The card as the JSON text that goes into `content`; long parts are cut until it fits. image: an uploaded key."""
     share = 1.0
     while True:
-        text = json.dumps(_card(message, share), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(
+            _illustrated(_card(message, share), message, image), ensure_ascii=False, separators=(",", ":")
+        )
         # Sent as a string inside JSON, where quotes and line ends take one byte more.
         if len(json.dumps(text, ensure_ascii=False).encode()) <= MAX_BODY or share < 0.01:
             return text
         share /= 2
+
+
+def _illustrated(made: Element, message: Message, image: str) -> Element:
+    if image:
+        alt = message.card.chart.title if message.card is not None and message.card.chart is not None else ""
+        made["body"]["elements"].append({"tag": "img", "img_key": image, "alt": _text(cut(alt, 300))})
+    return made
 
 
 def plain(message: Message) -> str:

@@ -18,6 +18,7 @@ import structlog
 from bot.errors import ProviderError
 from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable
 from notifiers.card import Message
+from notifiers.chart import png
 from notifiers.slack_api import ContentRefused, SlackApi
 from notifiers.slack_blocks import EXCERPT_SHOWN, plain, render
 
@@ -248,25 +249,32 @@ class SlackClient:
         return f"{where.channel}:{answer.get('message_ts') or ''}:only"
 
     async def _attach(self, where: Place, channel: str, thread: str, message: Message) -> None:
-        """Long output as a file in the thread. The message is there already, so a failure is only logged."""
-        excerpt = message.card.excerpt if message.card is not None else ""
-        if len(excerpt) <= EXCERPT_SHOWN:
-            return
-        content = excerpt[-MAX_FILE:].encode()
+        """A chart and long output as files in the thread."""
+        card = message.card
+        if card is not None and card.chart is not None:
+            await self._upload(where, channel, thread, "chart.png", png(card.chart), card.chart.title)
+        if card is not None and len(card.excerpt) > EXCERPT_SHOWN:
+            await self._upload(where, channel, thread, "log.txt", card.excerpt[-MAX_FILE:].encode())
+
+    async def _upload(
+        self, where: Place, channel: str, thread: str, name: str, content: bytes, words: str = ""
+    ) -> None:
+        """The message is there already, so a failure is only logged. words: for who does not see the picture."""
+        said = {"alt_txt": words[:1000]} if words else {}
         try:
             place = await self._api.ask(
-                "files.getUploadURLExternal", where.team, filename="log.txt", length=len(content)
+                "files.getUploadURLExternal", where.team, filename=name, length=len(content), **said
             )
             await self._api.upload(str(place["upload_url"]), content)
             await self._api.call(
                 "files.completeUploadExternal",
                 where.team,
-                files=[{"id": place["file_id"], "title": "log.txt"}],
+                files=[{"id": place["file_id"], "title": words or name}],
                 channel_id=channel,
                 thread_ts=thread,
             )
         except ProviderError as error:
-            log.warning("log_file_not_uploaded", error=error.message)
+            log.warning("file_not_uploaded", file=name, error=error.message)
 
 
 def _key_of(message: Mapping[str, Any]) -> str:

@@ -91,6 +91,7 @@ CARD_KEYS: Mapping[str, tuple[str, ...]] = {
     "form": (*COMMON, "name", "elements", "direction"),
     "input": (*COMMON, "name", "label", "required", "max_length", "placeholder", "input_type", "default_value"),
     "hr": COMMON,
+    "img": (*COMMON, "img_key", "alt", "title", "scale_type", "size", "preview", "corner_radius", "transparent"),
 }
 TEMPLATES = "blue wathet turquoise green yellow orange red carmine violet purple indigo grey default"
 BUTTONS = "default primary danger text primary_text danger_text primary_filled danger_filled laser"
@@ -153,6 +154,7 @@ class FakeFeishu:
         self.departments: dict[str, str] = {}
         self.slash_commands: list[dict[str, Any]] = []
         self.messages: dict[str, Posted] = {}
+        self.images: dict[str, bytes] = {}
         self.history: dict[str, list[tuple[float, dict[str, Any]]]] = defaultdict(list)
         self.groups: set[str] = set()
         self.calls: Counter[str] = Counter()
@@ -178,6 +180,7 @@ class FakeFeishu:
         app.router.add_post("/open-apis/auth/v3/tenant_access_token/internal", self._token)
         app.router.add_post("/callback/ws/endpoint", self._endpoint)
         app.router.add_get("/ws", self._socket)
+        app.router.add_post("/open-apis/im/v1/images", self._image)
         self._route(app, "GET", "/open-apis/bot/v3/info", self._info)
         self._route(app, "POST", "/open-apis/im/v1/messages", self._create)
         self._route(app, "POST", "/open-apis/im/v1/messages/{id}/reply", self._reply)
@@ -269,7 +272,8 @@ class FakeFeishu:
                 raise Refuse(99991663)
             if name in NEEDS and not self.granted & set(NEEDS[name]):
                 raise Refuse(99991672)
-            body = await request.json() if request.can_read_body else {}
+            is_json = request.can_read_body and request.content_type == "application/json"
+            body = await request.json() if is_json else {}
             answer = await work(request, body)
         except Refuse as refused:
             return web.json_response(
@@ -279,6 +283,20 @@ class FakeFeishu:
             assert request.transport is not None
             request.transport.close()
         return web.json_response({"code": 0, "msg": "success", **answer})
+
+    async def _image(self, request: web.Request) -> web.StreamResponse:
+        """Source: "上传图片": multipart, `image_type` message, at most 10 MB."""
+        parts = await request.post()
+        content = parts["image"].file.read() if isinstance(parts["image"], web.FileField) else b""
+
+        async def work(_request: web.Request, _body: Any) -> dict[str, Any]:
+            if parts["image_type"] != "message" or not 0 < len(content) <= 10_000_000:
+                raise Refuse(234001)
+            key = f"img_{next(self._numbers)}"
+            self.images[key] = content
+            return {"data": {"image_key": key}}
+
+        return await self._handled(request, "POST /open-apis/im/v1/images", work)
 
     async def _info(self, _request: web.Request, _body: Any) -> dict[str, Any]:
         return {"bot": {"open_id": BOT, "app_name": "Slipway", "activate_status": 2}}
@@ -361,6 +379,9 @@ class FakeFeishu:
             if len(json.dumps(body, ensure_ascii=False).encode()) > 30 * 1024:
                 raise Refuse(230025)
             check_card(content)
+            for one in content["body"]["elements"]:
+                if one["tag"] == "img" and one["img_key"] not in self.images:
+                    raise Refuse(230099)
         return dict(content)
 
     def _slow_down(self, what: str) -> None:

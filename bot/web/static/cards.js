@@ -38,13 +38,14 @@ export class CardView {
     this.progress = new Progress(titleId);
     this.steps = h("ol", { class: "steps", "aria-label": "Steps" });
     this.fields = h("dl", { class: "fields" });
+    this.picture = h("img", { class: "picture", alt: "" });
     this.excerpt = new Excerpt();
     this.buttons = h("div", { class: "buttons", role: "group", "aria-labelledby": titleId });
     this.error = h("p", { class: "card-error", role: "alert" });
     this.element = h(
       "article", { class: "card", "aria-labelledby": titleId, "aria-live": "off", tabindex: "-1" },
       h("header", { class: "card-head" }, this.title, this.badge),
-      this.text, this.progress.element, this.steps, this.fields, this.excerpt.element, this.buttons, this.error,
+      this.text, this.picture, this.progress.element, this.steps, this.fields, this.excerpt.element, this.buttons, this.error,
     );
     this.update(message.card);
   }
@@ -60,6 +61,7 @@ export class CardView {
     this.progress.update(card.progress, kind);
     this.changed("steps", card.steps ?? [], (steps) => fill(this.steps, steps.map(stepItem)));
     this.changed("fields", card.fields ?? {}, (fields) => fill(this.fields, Object.entries(fields).map(fieldItem)));
+    this.changed("picture", card.picture ?? null, (picture) => this.showPicture(picture));
     this.excerpt.update(card.excerpt, kind === "bad");
     this.changed("buttons", card.buttons ?? [], (buttons) => this.showButtons(buttons));
   }
@@ -70,6 +72,12 @@ export class CardView {
     if (this.parts[part] === key) return;
     this.parts[part] = key;
     build(value);
+  }
+
+  showPicture(picture) {
+    const safe = picture?.src.startsWith("data:image/png;base64,");
+    this.picture.hidden = !safe;
+    if (safe) Object.assign(this.picture, { src: picture.src, alt: picture.alt });
   }
 
   showButtons(buttons) {

@@ -1,0 +1,184 @@
+"""Reads what a report needs from our own rows, and the ages of the commits from Git."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from bot.catalog.load import resolve_repo
+from bot.catalog.model import Catalog, Kind
+from bot.deployments.engine import STEP_OF_STATE
+from bot.deployments.model import Deployment, State
+from bot.errors import SlipwayError
+from bot.reports import measures
+from bot.reports.measures import Ended, Report
+from bot.sources.git import Commit
+from bot.store import ended
+from bot.store.database import Database, Tx
+from bot.times import zone_of
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 4
+"""How many repositories are asked at the same time."""
+MOST_COMMITS = 200
+"""Of one deployment; more say nothing new about a median."""
+MOST_ASKED = 2_000
+"""Deployments of one report whose commits are looked up: the newest."""
+STAGE = {State.AWAITING_APPROVAL: "approval", State.QUEUED: "queue"} | STEP_OF_STATE
+
+
+class Commits(Protocol):
+    """The part of a source of revisions that a report needs."""
+
+    async def commits(self, repo: str, old: str, new: str, limit: int = 20) -> list[Commit]:
+        """What `new` has and `old` has not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A row and its neighbours."""
+
+    seen: Deployment
+    path: Sequence[tuple[State, datetime]]
+    before: Deployment | None = None
+    after: Deployment | None = None
+
+
+class Reporter:
+    """Makes reports."""
+
+    def __init__(self, db: Database, catalog: Callable[[], Catalog], source: Commits, directory: Path) -> None:
+        """directory: the catalog's, against which relative repositories are resolved."""
+        self._db = db
+        self._catalog = catalog
+        self._source = source
+        self._directory = directory
+
+    async def report(self, start: datetime, end: datetime, zone: str = "", team: str = "") -> Report:
+        """Of a period; of one team if named. Git that does not answer leaves the lead time out, nothing else."""
+        catalog = self._catalog()
+        clock = zone_of(zone or catalog.zone)
+        production = measures.production_of(catalog)
+        rows = await self._rows(start, end, catalog, team, production)
+        leads = await self._leads(rows, catalog, production)
+        found = [_ended(one, catalog, leads.get(one.seen.id, ())) for one in rows]
+        days = measures.days_of(start, end, clock)
+        return Report(
+            start=start,
+            end=end,
+            zone=zone or catalog.zone,
+            days=days,
+            production=production,
+            whole=measures.measured(found, production, days, clock),
+            teams={
+                name: measures.measured(each, production, days, clock) for name, each in measures.by_team(found).items()
+            },
+        )
+
+    async def _rows(
+        self, start: datetime, end: datetime, catalog: Catalog, team: str, production: Sequence[str]
+    ) -> list[_Found]:
+        found: list[_Found] = []
+        after = 0
+        while True:
+            page = await self._db.read(lambda tx: ended.ended(tx, start, end, after))  # noqa: B023
+            wanted = [one for one in page if not team or _team_of(catalog, one.service) == team]
+            found += await self._db.read(lambda tx: _with_neighbours(tx, wanted, production))  # noqa: B023
+            if len(page) < ended.PAGE:
+                return found
+            after = page[-1].id
+
+    async def _leads(
+        self, found: Sequence[_Found], catalog: Catalog, production: Sequence[str]
+    ) -> Mapping[int, tuple[timedelta, ...]]:
+        """Deployment -> from each commit it brought to its end, of production alone."""
+        asked = [
+            one
+            for one in found
+            if one.seen.state is State.SUCCEEDED
+            and one.seen.environment in production
+            and one.before is not None
+            and one.seen.kind is not Kind.ROLLBACK
+        ][-MOST_ASKED:]
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(one: _Found) -> tuple[int, tuple[timedelta, ...]]:
+            async with gate:
+                return one.seen.id, await self._lead(one, catalog)
+
+        return dict(await asyncio.gather(*(ask(one) for one in asked)))
+
+    async def _lead(self, one: _Found, catalog: Catalog) -> tuple[timedelta, ...]:
+        service = catalog.services.get(one.seen.service)
+        if service is None or one.before is None or one.seen.ended_at is None:
+            return ()
+        repo = resolve_repo(self._directory, service.repo)
+        try:
+            commits = await self._source.commits(repo, one.before.commit, one.seen.commit, MOST_COMMITS)
+        except SlipwayError as error:
+            log.info("lead_time_not_known", deployment_id=one.seen.ref, error=error.message)
+            return ()
+        return tuple(max(timedelta(0), one.seen.ended_at - commit.committed_at) for commit in commits)
+
+
+def _with_neighbours(tx: Tx, page: Sequence[Deployment], production: Sequence[str]) -> list[_Found]:
+    paths = ended.paths(tx, [one.id for one in page])
+    return [
+        _Found(one, paths.get(one.id, ()), ended.good_before(tx, one), ended.good_after(tx, one))
+        if one.environment in production and one.data.revision
+        else _Found(one, paths.get(one.id, ()))
+        for one in page
+    ]
+
+
+def _team_of(catalog: Catalog, service: str) -> str:
+    known = catalog.services.get(service)
+    return known.team if known is not None else "gone"
+
+
+def _ended(one: _Found, catalog: Catalog, leads: tuple[timedelta, ...]) -> Ended:
+    seen = one.seen
+    ended_at = seen.ended_at or seen.changed_at
+    emergency = seen.data.emergency
+    undone = one.after is not None and one.after.kind is Kind.ROLLBACK and seen.state is State.SUCCEEDED
+    own_way_back = next((at for state, at in one.path if state is State.ROLLING_BACK), None)
+    if seen.state is State.ROLLED_BACK:
+        broke_at, restored_at = own_way_back or ended_at, ended_at
+    else:
+        broke_at, restored_at = ended_at, one.after.ended_at if one.after is not None else None
+    return Ended(
+        ref=seen.ref,
+        service=seen.service,
+        team=_team_of(catalog, seen.service),
+        environment=seen.environment,
+        kind=seen.kind,
+        state=seen.state,
+        ended_at=ended_at,
+        changed=bool(seen.data.revision) and seen.data.git_changed,
+        emergency=emergency is not None and not emergency.approvals and emergency.pass_until_at is not None,
+        leads=leads,
+        stages=_stages(one),
+        broke_at=broke_at,
+        restored_at=restored_at,
+        undone=undone,
+    )
+
+
+def _stages(one: _Found) -> dict[str, float]:
+    """Seconds in each state, and of each stage of the pipeline as the CI system measured it."""
+    took: dict[str, float] = {}
+    for (state, at), (_, until) in zip(one.path, one.path[1:], strict=False):
+        if name := STAGE.get(state):
+            took[name] = took.get(name, 0.0) + (until - at).total_seconds()
+    for stage in one.seen.data.stages:
+        if stage.seconds is not None:
+            took[f"pipeline: {stage.name}"] = stage.seconds
+    return took

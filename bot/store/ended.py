@@ -1,0 +1,62 @@
+"""What is over, for those who look back: read in pages, so that a long look holds nobody up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+
+from bot.deployments.model import Deployment, State
+from bot.store.database import Tx
+from bot.store.deployments import _deployment
+from bot.store.tables import deployments, transitions
+
+PAGE = 500
+
+
+def ended(tx: Tx, start: datetime, end: datetime, after: int = 0, limit: int = PAGE) -> list[Deployment]:
+    """Deployments that ended in `[start, end)` with a number above `after`, oldest first."""
+    query = (
+        select(deployments)
+        .where(deployments.c.ended_at >= start, deployments.c.ended_at < end, deployments.c.id > after)
+        .order_by(deployments.c.id)
+        .limit(limit)
+    )
+    return [_deployment(row) for row in tx.execute(query)]
+
+
+def paths(tx: Tx, ids: Collection[int]) -> Mapping[int, Sequence[tuple[State, datetime]]]:
+    """Of each deployment: the states it went through and when each began, in order."""
+    found: defaultdict[int, list[tuple[State, datetime]]] = defaultdict(list)
+    query = (
+        select(transitions.c.deployment_id, transitions.c.to_state, transitions.c.at)
+        .where(transitions.c.deployment_id.in_(list(ids)))
+        .order_by(transitions.c.deployment_id, transitions.c.version)
+    )
+    for row in tx.execute(query):
+        found[row.deployment_id].append((State(row.to_state), row.at))
+    return found
+
+
+def good_before(tx: Tx, seen: Deployment) -> Deployment | None:
+    """The newest succeeded deployment of the same target before this one, or None."""
+    return _neighbour(tx, seen, before=True)
+
+
+def good_after(tx: Tx, seen: Deployment) -> Deployment | None:
+    """The first succeeded deployment of the same target after this one, or None."""
+    return _neighbour(tx, seen, before=False)
+
+
+def _neighbour(tx: Tx, seen: Deployment, before: bool) -> Deployment | None:
+    c = deployments.c
+    query = select(deployments).where(
+        c.service == seen.service,
+        c.environment == seen.environment,
+        c.state == State.SUCCEEDED.value,
+        c.id < seen.id if before else c.id > seen.id,
+    )
+    row = tx.execute(query.order_by(c.id.desc() if before else c.id).limit(1)).one_or_none()
+    return _deployment(row) if row is not None else None
