@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from starlette.applications import Starlette
 
-from bot.catalog.load import resolve_repo
+from bot.catalog.load import load_catalog, resolve_repo
 from bot.catalog.model import Catalog, Target
 from bot.catalog.watch import CatalogHolder
 from bot.chat.base import People
@@ -40,10 +40,17 @@ from bot.pipelines.outside import outside_pipelines
 from bot.pipelines.shell import ShellPipeline
 from bot.processes import ProcessRuns
 from bot.providers import known_here
+from bot.reports.drift import DriftFinder
+from bot.reports.gather import Reporter
+from bot.reports.telling import json_of
 from bot.schedule.calendars import CalendarWatch
+from bot.schedule.digests import Digests
 from bot.schedule.housekeeping import Housekeeping, Watchdog
 from bot.schedule.jobs import PLATFORM as SCHEDULE
 from bot.schedule.jobs import Jobs, SchedulePeople
+from bot.schedule.own import own_jobs, works_by_job
+from bot.schedule.pipelines import PipelineWork
+from bot.schedule.works import Work
 from bot.server_pass import SERVER
 from bot.settings import Settings, read_console_tokens
 from bot.sources.git import Source
@@ -61,6 +68,7 @@ from bot.store.runs import StoredRuns
 from bot.store.signals import Signals, Topic
 from bot.web.health import health_routes
 from bot.web.metrics import metrics_routes
+from bot.web.reports import report_routes
 from commands import (
     approve,
     cancel,
@@ -76,6 +84,7 @@ from commands import (
     owners,
     promote,
     queue,
+    report,
     reviews,
     rollback,
     status,
@@ -208,10 +217,18 @@ class App:
             directory=settings.config,
             clock=outside.clock,
         )
+        self.reporter = Reporter(self.db, self.catalog, self.sources, settings.config)
         self.jobs = Jobs(
-            self.db, self.catalog, platforms, outside.clock, lambda: self.dispatcher.look(), lambda: self.outbox.poke()
+            self.db,
+            self.catalog,
+            platforms,
+            outside.clock,
+            lambda: self.dispatcher.look(),
+            lambda: self.outbox.poke(),
+            self._works(platforms),
         )
-        self.commands = (*COMMANDS[:-1], jobs.make_command(self.jobs), COMMANDS[-1])
+        more = (jobs.make_command(self.jobs), report.make_command(self.reporter))
+        self.commands = (*COMMANDS[:-1], *more, COMMANDS[-1])
         self.dispatcher = Dispatcher(self.tools, self.commands, actions, self._people())
         self.metrics = self._measured()
         self.console_store = ConsoleStore(self.db, outside.clock)
@@ -354,6 +371,7 @@ class App:
 
     def _routes(self, outside: Outside) -> Sequence[Any]:
         routes = [*health_routes(self.readiness), *metrics_routes(self.scrape, self.settings.metrics_token)]
+        routes += report_routes(self.report, self.settings.metrics_token)
         if self.slack_adapter is not None:
             routes = [*self.slack_adapter.routes(), *routes]
         routes += self._hooks()
@@ -412,6 +430,22 @@ class App:
         path = self.settings.console_tokens_file
         return Access(open=False, tokens=read_console_tokens(path) if path is not None else {})
 
+    def _works(self, platforms: Sequence[str]) -> Mapping[str, Work]:
+        """What periodic jobs do that are no command."""
+        pipelines = PipelineWork(
+            lambda: self.providers.pipelines, self.sources, self.catalog, self.settings.config, self._clock
+        )
+        drift = DriftFinder(self.db, self.catalog, self.providers, self.settings.config)
+        calendars = CalendarWatch(self.db, self.catalog, platforms, self._clock, lambda: self.outbox.poke())
+        own = {
+            "lock-reminders": self.deployments.holds.nag,
+            "review-reminders": self.deployments.reviews.remind,
+            "calendars": calendars.look,
+            "retention": self.forget_old,
+        }
+        digests = Digests(self.db, self.catalog, platforms, self.reporter, drift, lambda: self.outbox.poke())
+        return works_by_job(own) | {"pipeline": pipelines, "digest": digests}
+
     def _schedule(self) -> None:
         quiet = timedelta(minutes=self.settings.watchdog_minutes)
         self.watchdog = Watchdog(
@@ -422,12 +456,6 @@ class App:
             self.housekeeping.every(timedelta(minutes=20), "slack_people", self.slack_adapter.refresh)
         if self.feishu_adapter is not None:
             self.housekeeping.every(timedelta(minutes=5), "feishu_people", self.feishu_adapter.refresh)
-        self.housekeeping.every(timedelta(minutes=30), "lock_reminders", self.deployments.holds.nag)
-        self.housekeeping.every(timedelta(minutes=30), "review_reminders", self.deployments.reviews.remind)
-        calendars = CalendarWatch(self.db, self.catalog, self._platforms, self._clock, lambda: self.outbox.poke())
-        self.housekeeping.every(timedelta(hours=6), "calendars", calendars.look)
-        if self.settings.retention_days:
-            self.housekeeping.every(timedelta(hours=1), "retention", self.forget_old)
         self.housekeeping.every(timedelta(hours=6), "old_runs", lambda: self.runs.prune(timedelta(days=30)))
 
     async def start(self) -> None:
@@ -503,6 +531,8 @@ class App:
 
     async def forget_old(self) -> int:
         """Delete what is over for longer than it is kept, a little at a time. Returns how many rows."""
+        if not self.settings.retention_days:
+            return 0
         before, total = self._clock() - timedelta(days=self.settings.retention_days), 0
         while deleted := await self.db.run(lambda tx: forget(tx, before)):
             total += deleted
@@ -513,11 +543,15 @@ class App:
         """What `/metrics` says now."""
         at, catalog = self._clock(), self.catalog()
         try:
-            found = await self.db.read(lambda tx: snapshot(tx, at, catalog.periodics))
+            found = await self.db.read(lambda tx: snapshot(tx, at, own_jobs(catalog)))
         except ProviderError:
             found = None
         missing = await self.readiness()
         return self.metrics.render(found, busy=self.engine.busy, services=len(catalog.services), missing=missing)
+
+    async def report(self, team: str, days: str) -> Mapping[str, Any]:
+        """The figures as JSON. Raises BadInput."""
+        return json_of(await self.reporter.asked(team, days, self._clock()))
 
     async def readiness(self) -> Mapping[str, str]:
         """What is not ready: part -> why; empty when all is well."""
@@ -560,6 +594,18 @@ class App:
 
         await self.db.run(work)
         self.outbox.poke()
+
+
+async def report_once(settings: Settings, team: str, days: str) -> Mapping[str, Any]:
+    """As `App.report`, beside a Slipway that runs. Raises BadInput, CatalogInvalid."""
+    catalog = load_catalog(settings.config)
+    db = Database(settings.database)
+    source = Source(settings.data_directory / "git" / "sources", Git())
+    try:
+        reporter = Reporter(db, lambda: catalog, source, settings.config)
+        return json_of(await reporter.asked(team, days, utc_now()))
+    finally:
+        db.close()
 
 
 def _database(url: str) -> Database:

@@ -1,4 +1,4 @@
-"""`slipway serve | demo | check | migrate | why | audit`."""
+"""`slipway serve | demo | check | migrate | why | doctor | report | audit`."""
 
 from __future__ import annotations
 
@@ -258,6 +258,21 @@ def policy_report(
     found = _read_database(config, data, lambda tx: emergencies.since(tx, start))
     for line in report(found, now, "UTC"):
         typer.echo(line)
+
+
+@app.command()
+def report(
+    team: Annotated[str, typer.Option("--team", help="Of one team; left out: of all.")] = "",
+    days: Annotated[str, typer.Option("--days", help="How many days up to now.")] = "7",
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Print how releases went as JSON: the four keys, emergency passes, slowest stages, of all and of each team."""
+    from bot.app import report_once
+    from bot.settings import read_settings
+
+    settings = read_settings(os.environ, config=_directory(config), data=data)
+    typer.echo(json.dumps(asyncio.run(report_once(settings, team, days)), indent=2, ensure_ascii=False))
 
 
 @policy_app.command("test")

@@ -58,8 +58,6 @@ def _deed(words: list[str]) -> tuple[str, str]:
 
 
 def _list(views: list[JobView], ctx: CommandContext) -> Reply:
-    if not views:
-        return Reply("No job runs by the clock. The catalog declares them under `periodics:`.")
     fields = {view.job.name: _line(view, ctx) for view in views}
     return Reply(card=Card("Periodic jobs", fields=fields))
 
@@ -69,7 +67,7 @@ def _line(view: JobView, ctx: CommandContext) -> str:
     when = f"next {say_when(view.next_at, zone)}" if view.next_at is not None else "never again"
     when = f"paused by {view.paused_by}" if view.paused_by else when
     last = f"; last {say_when(view.last.fire_at, zone)}: {view.last.outcome}" if view.last is not None else ""
-    return f"/{view.job.command} as {view.job.run_as}; {when}{last}"
+    return f"{view.job.what} as {view.job.run_as}; {when}{last}"
 
 
 def _history(name: str, found: list[Firing], ctx: CommandContext) -> Reply:

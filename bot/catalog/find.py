@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NoReturn, TypeVar
 
 from bot.catalog import messages
-from bot.catalog.model import Catalog, Environment, Person, Service
+from bot.catalog.model import Catalog, Environment, Person, Service, Team
 from bot.errors import BadInput
 
 T = TypeVar("T")
@@ -20,6 +20,11 @@ def find_service(catalog: Catalog, name: str) -> Service:
 def find_environment(catalog: Catalog, name: str) -> Environment:
     """The environment of that name. Raises BadInput with the nearest names."""
     return _find("environment", name, catalog.environments)
+
+
+def find_team(catalog: Catalog, name: str) -> Team:
+    """The team of that id. Raises BadInput with the nearest names."""
+    return _find("team", name, catalog.teams)
 
 
 def find_person(catalog: Catalog, name: str) -> Person:

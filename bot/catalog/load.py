@@ -137,7 +137,8 @@ class Loader:
         buildable = not any(problem.field.endswith("zone") for problem in problems)
         services, found = self._services(root, names, files)
         problems += found
-        problems += check_scopes(root, _with_services(names, files, services))
+        everything = _with_services(names, files, services)
+        problems += [*check_scopes(root, everything), *periodics.check_targets(root, everything)]
         problems += build.check_built(services, root)
         problems += check_options(services, root, files, self._known.options)
         if not buildable:

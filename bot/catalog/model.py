@@ -455,11 +455,27 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Periodic:
-    """A command issued by the clock as `run_as`, with that person's rights and no others.
+class PipelineJob:
+    """A pipeline that is run without deploying what it makes.
 
-    cron: in `zone`; else every: counted from midnight UTC of 1970-01-01. missed: `skip`, `once` or `all`. overlap:
-    whether it may start while the one before is not over. owners: who hears when it fails.
+    name: the definition, empty for the service's own; branch: empty for the environment's.
+    """
+
+    service: str
+    environment: str
+    name: str = ""
+    branch: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Periodic:
+    """What the clock starts as `run_as`, with that person's rights and no others.
+
+    One of: command, as it would be typed; pipeline; digest, the name of a summary that is posted. work: what a job of
+    our own does, empty for those of the catalog. cron: in `zone`; else every: counted from midnight UTC of 1970-01-01.
+    missed: `skip`, `once` or `all`. overlap: whether it may start while the one before is not over. owners: who hears
+    when it fails.
     """
 
     name: str
@@ -473,6 +489,19 @@ class Periodic:
     overlap: bool = False
     channels: Mapping[str, str] = field(default_factory=dict)
     owners: tuple[str, ...] = ()
+    pipeline: PipelineJob | None = None
+    digest: str = ""
+    work: str = ""
+
+    @property
+    def what(self) -> str:
+        """What it does, in a few words."""
+        if self.pipeline is not None:
+            name = f" {self.pipeline.name}" if self.pipeline.name else ""
+            return f"pipeline{name} of {self.pipeline.service} for {self.pipeline.environment}"
+        if self.digest:
+            return f"digest {self.digest}"
+        return f"/{self.command}" if self.command else self.work
 
 
 @dataclass(frozen=True, slots=True)

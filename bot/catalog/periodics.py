@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bot.catalog import messages, units
-from bot.catalog.model import Periodic
+from bot.catalog.model import Periodic, PipelineJob
 from bot.catalog.problems import Problem
 from bot.catalog.references import Names
-from bot.catalog.schema import PeriodicIn
+from bot.catalog.schema import PeriodicIn, PipelineJobIn
 from bot.catalog.written import Entry, Root
 
 
@@ -21,7 +21,9 @@ def _periodic(root: Root, entry: Entry[PeriodicIn]) -> Periodic:
     written = entry.value
     return Periodic(
         name=written.name,
-        command=" ".join(written.command.lstrip("/／").split()),
+        command=" ".join((written.command or "").lstrip("/／").split()),
+        pipeline=_pipeline(written.pipeline),
+        digest=written.digest or "",
         run_as=written.run_as,
         zone=written.zone or root.setting("zone"),
         source=entry.source(),
@@ -31,6 +33,14 @@ def _periodic(root: Root, entry: Entry[PeriodicIn]) -> Periodic:
         overlap=written.overlap == "allow",
         channels=written.channels or root.setting("channels"),
         owners=tuple(dict.fromkeys(written.owners)) or (written.run_as,),
+    )
+
+
+def _pipeline(written: PipelineJobIn | None) -> PipelineJob | None:
+    if written is None:
+        return None
+    return PipelineJob(
+        written.service, written.environment, written.name or "", written.branch or "", dict(written.parameters)
     )
 
 
@@ -49,6 +59,24 @@ def check_periodics(root: Root, names: Names) -> Iterator[Problem]:
             if platform not in names.known.platforms:
                 text = messages.unknown("chat platform", platform, names.known.platforms)
                 yield entry.problem(("channels", platform), text)
+
+
+def check_targets(root: Root, names: Names) -> Iterator[Problem]:
+    """Services and environments that do not exist; asked when the services are known."""
+    for entry in root.periodics:
+        yield from _target(entry, names)
+
+
+def _target(entry: Entry[PeriodicIn], names: Names) -> Iterator[Problem]:
+    job = entry.value.pipeline
+    if job is None:
+        return
+    for field, written, known in (
+        ("service", job.service, names.services),
+        ("environment", job.environment, names.environments),
+    ):
+        if known is not None and written not in known:
+            yield entry.problem(("pipeline", field), messages.unknown(field, written, known))
 
 
 def _people(entry: Entry[PeriodicIn], names: Names) -> Iterator[Problem]:

@@ -604,12 +604,27 @@ class LimitIn(ScopeIn):
     """Count each environment, team or cluster by itself, or all together."""
 
 
+class PipelineJobIn(Written):
+    """A pipeline that is run without deploying what it makes: nightly tests, a scan."""
+
+    service: str
+    environment: str
+    """Whose branch is built, and whose pipeline settings are used."""
+    name: str | None = None
+    """Another definition than the service's own, where the CI system has several."""
+    branch: str | None = None
+    parameters: dict[str, str] = {}
+
+
 class PeriodicIn(Written):
-    """A command that is issued by the clock, as one person and with exactly that person's rights."""
+    """What the clock starts, as one person and with exactly that person's rights: a command, a pipeline or a digest."""
 
     name: Name
-    command: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    command: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
     """As it would be typed, without the slash: `deploy hello test`."""
+    pipeline: PipelineJobIn | None = None
+    digest: Literal["weekly", "daily", "drift"] | None = None
+    """Posted to the channels: the week's figures, what is going on today, or where what runs is not what Git wants."""
     run_as: str
     """The person who asks; give robots a person of their own."""
     cron: Annotated[str, AfterValidator(_cron)] | None = None
@@ -629,6 +644,8 @@ class PeriodicIn(Written):
 
     @model_validator(mode="after")
     def _one_time(self) -> PeriodicIn:
+        if sum(one is not None for one in (self.command, self.pipeline, self.digest)) != 1:
+            raise ValueError("needs exactly one of command, pipeline and digest")
         if (self.cron is None) == (self.every is None):
             raise ValueError("needs exactly one of cron and every")
         if self.every is not None and self.every < timedelta(minutes=1):

@@ -641,7 +641,11 @@ def _update(seen: Deployment, **values: object) -> Data:
 
 
 def _noted(seen: Deployment, run: PipelineRun) -> Data:
-    stages = tuple(StageNote(name=stage.name, state=stage.state.value) for stage in run.stages)
+    # How long each took is kept when it is over, so that a running clock writes nothing.
+    stages = tuple(
+        StageNote(name=one.name, state=one.state.value, seconds=one.seconds if run.state.is_final else None)
+        for one in run.stages
+    )
     return _update(
         seen,
         stages=stages,

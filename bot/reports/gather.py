@@ -11,11 +11,12 @@ from typing import Protocol
 
 import structlog
 
+from bot.catalog.find import find_team
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Kind
 from bot.deployments.engine import STEP_OF_STATE
 from bot.deployments.model import Deployment, State
-from bot.errors import SlipwayError
+from bot.errors import BadInput, SlipwayError
 from bot.reports import measures
 from bot.reports.measures import Ended, Report
 from bot.sources.git import Commit
@@ -27,11 +28,13 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 4
 """How many repositories are asked at the same time."""
+LONGEST = 92
+"""Days of a report: a quarter."""
 MOST_COMMITS = 200
 """Of one deployment; more say nothing new about a median."""
 MOST_ASKED = 2_000
 """Deployments of one report whose commits are looked up: the newest."""
-STAGE = {State.AWAITING_APPROVAL: "approval", State.QUEUED: "queue"} | STEP_OF_STATE
+STAGE: Mapping[State, str] = {**STEP_OF_STATE, State.AWAITING_APPROVAL: "approval"}
 
 
 class Commits(Protocol):
@@ -82,6 +85,13 @@ class Reporter:
                 name: measures.measured(each, production, days, clock) for name, each in measures.by_team(found).items()
             },
         )
+
+    async def asked(self, team: str, days: str, now: datetime) -> Report:
+        """The last days up to now, as somebody wrote them. Raises BadInput."""
+        if not (days.isascii() and days.isdigit() and 1 <= int(days) <= LONGEST):
+            raise BadInput(f"days must be a number from 1 to {LONGEST}.", hint="Leave it out for 7.")
+        known = find_team(self._catalog(), team).id if team else ""
+        return await self.report(now - timedelta(days=int(days)), now, team=known)
 
     async def _rows(
         self, start: datetime, end: datetime, catalog: Catalog, team: str, production: Sequence[str]
@@ -150,10 +160,9 @@ def _ended(one: _Found, catalog: Catalog, leads: tuple[timedelta, ...]) -> Ended
     emergency = seen.data.emergency
     undone = one.after is not None and one.after.kind is Kind.ROLLBACK and seen.state is State.SUCCEEDED
     own_way_back = next((at for state, at in one.path if state is State.ROLLING_BACK), None)
+    broke_at, restored_at = ended_at, one.after.ended_at if one.after is not None else None
     if seen.state is State.ROLLED_BACK:
         broke_at, restored_at = own_way_back or ended_at, ended_at
-    else:
-        broke_at, restored_at = ended_at, one.after.ended_at if one.after is not None else None
     return Ended(
         ref=seen.ref,
         service=seen.service,

@@ -18,7 +18,7 @@ from bot.deployments.model import State
 
 CHANGED = frozenset({State.SUCCEEDED, State.FAILED, State.ROLLED_BACK, State.CANCELLED})
 """Ends that may have changed what runs."""
-SLOWEST = 3
+SLOWEST = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ def measured(found: Sequence[Ended], production: Iterable[str], days: Sequence[d
         changes=len(changes),
         failures=tuple(one.ref for one in failures),
         failure_rate=len(failures) / len(changes) if changes else None,
-        lead_time=median(leads) if leads else None,
+        lead_time=_middle(leads),
         lead_commits=len(leads),
-        time_to_restore=median(restored) if restored else None,
+        time_to_restore=_middle(restored),
         broken=tuple(dict.fromkeys(f"{one.service}/{one.environment}" for one in failures if one.restored_at is None)),
         emergency=tuple(one.ref for one in found if one.emergency),
         slowest=slowest(found),
@@ -146,6 +146,10 @@ def slowest(found: Iterable[Ended]) -> tuple[SlowStage, ...]:
         SlowStage(name, median(seconds for seconds, _ in each), *max(each)) for name, each in sorted(took.items())
     ]
     return tuple(sorted(stages, key=lambda stage: -stage.median)[:SLOWEST])
+
+
+def _middle(lengths: Sequence[timedelta]) -> timedelta | None:
+    return timedelta(seconds=median(one.total_seconds() for one in lengths)) if lengths else None
 
 
 def _is_change(one: Ended) -> bool:

@@ -23,6 +23,8 @@ from bot.deployments.model import State
 from bot.errors import Conflict, ProviderError, Refused
 from bot.policy.model import ReasonCode
 from bot.schedule import occurrences
+from bot.schedule.own import own_jobs
+from bot.schedule.works import Work, Working, kind_of
 from bot.store import audit, firings, inbox, outbox
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
@@ -73,8 +75,13 @@ class Jobs:
         clock: Clock,
         on_intent: Callable[[], None],
         on_message: Callable[[], None],
+        works: Mapping[str, Work] | None = None,
     ) -> None:
-        """on_intent: called after an intent was stored; on_message: after something was put into the outbox."""
+        """on_intent: called after an intent was stored; on_message: after something was put into the outbox.
+
+        works: what jobs do that are no command, by `kind_of`; without any, our own jobs do nothing.
+        """
+        self._working = Working(db, works or {}, clock, self._over)
         self._db = db
         self._catalog = catalog
         self._platforms = tuple(platforms)
@@ -97,6 +104,7 @@ class Jobs:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._working.stop()
 
     def poke(self, _number: int = 0) -> None:
         """Something may be over, or the catalog has changed. May be called from any thread."""
@@ -125,7 +133,7 @@ class Jobs:
         """Seconds until something is due by the catalog alone, within bounds."""
         now = self._clock()
         nearest = now + timedelta(seconds=LONGEST_SLEEP)
-        for job in self._catalog().periodics.values():
+        for job in self._jobs().values():
             soon = occurrences.due(job, now, nearest)
             nearest = soon[0] if soon else nearest
         return min(LONGEST_SLEEP, max(0.05, (nearest - now).total_seconds()))
@@ -134,10 +142,8 @@ class Jobs:
 
     async def look(self) -> int:
         """Start what is due now and settle what is over. Returns how many were started here."""
+        jobs = self._jobs()
         await self._settle()
-        jobs = self._catalog().periodics
-        if not jobs:
-            return 0
         at = self._clock()
         memory = await self._db.run(lambda tx: firings.known(tx, jobs, at))
         started = 0
@@ -147,7 +153,16 @@ class Jobs:
                 started += await self._start_due(job, row, at)
         if started:
             self._on_intent()
+            await self._take_up(jobs)
         return started
+
+    def _jobs(self) -> Mapping[str, Periodic]:
+        """Our own and those of the catalog."""
+        return own_jobs(self._catalog())
+
+    async def _take_up(self, jobs: Mapping[str, Periodic]) -> None:
+        begun = await self._db.read(firings.running)
+        await self._working.look(jobs, begun)
 
     async def _start_due(self, job: Periodic, row: JobRow, at: datetime) -> int:
         last = max(row.since, row.last_at or row.since, at - LOOKED_BACK)
@@ -162,18 +177,24 @@ class Jobs:
             if job.missed == "all":
                 return 0  # its turn comes when the one before is over
             outcome, cause = "overlapped", "the one before was not over"
-        firing = firings.fire(tx, job.name, fire_at, at, cause=cause, outcome=outcome, detail=job.command)
+        firing = firings.fire(tx, job.name, fire_at, at, cause=cause, outcome=outcome, detail=job.what)
         if firing is None or outcome != RUNNING:
             return 0
         self._issue(tx, job, firing, at)
         return 1
 
     def _issue(self, tx: Tx, job: Periodic, firing: Firing, at: datetime) -> None:
+        """A command becomes an intent; what works by itself is taken up by a replica."""
+        if job.work:
+            return
+        said = f"{job.what.removeprefix('/')} ({firing.cause})" if firing.cause else job.what.removeprefix("/")
+        if kind_of(job):
+            audit.append(tx, AuditEntry(at, job.run_as, "job:fire", job.name, "accepted", "", said[:1000]))
+            return
         platform, place, personal = self._place(job)
         incoming = IncomingCommand(platform, firing.event_id, job.run_as, place, f"/{job.command}", personal)
         inbox.put(tx, PLATFORM, firing.event_id, "command", asdict(incoming), at)
-        detail = f"{job.command} ({firing.cause})" if firing.cause else job.command
-        audit.append(tx, AuditEntry(at, job.run_as, "job:fire", job.name, "accepted", "", detail[:1000]))
+        audit.append(tx, AuditEntry(at, job.run_as, "job:fire", job.name, "accepted", "", said[:1000]))
 
     def _place(self, job: Periodic) -> tuple[str, str, bool]:
         """Where the answer goes: the job's channel, else the person's own chat."""
@@ -188,21 +209,33 @@ class Jobs:
 
     async def _settle(self) -> None:
         """Close what is over: the command was refused, or its deployment has ended."""
+        jobs = self._jobs()
         open_ones = await self._db.read(firings.running)
+        await self._working.look(jobs, open_ones)
         told = False
         for firing in open_ones:
+            if firing.job in jobs and kind_of(jobs[firing.job]):
+                continue
             outcome, detail = await self._db.read(lambda tx: outcome_of(tx, firing))  # noqa: B023
             if outcome != RUNNING:
                 told |= await self._db.run(lambda tx: self._close(tx, firing, outcome, detail))  # noqa: B023
         if told:
             self._on_message()
 
+    async def _over(self, firing: Firing, outcome: str, detail: str) -> None:
+        """What worked by itself has ended."""
+        if await self._db.run(lambda tx: self._close(tx, firing, outcome, detail)):
+            self._on_message()
+
     def _close(self, tx: Tx, firing: Firing, outcome: str, detail: str) -> bool:
         at = self._clock()
-        if not firings.finish(tx, firing.id, outcome, detail, at) or outcome in GOOD:
+        if not firings.finish(tx, firing.id, outcome, detail, at):
             return False
         catalog = self._catalog()
-        job = catalog.periodics.get(firing.job)
+        job = self._jobs().get(firing.job)
+        told = self._tell_channel(tx, job, firing, outcome, detail) if job is not None else False
+        if outcome in GOOD:
+            return told
         text = f"The periodic job {firing.job} ({outcome}): {detail} /jobs {firing.job} shows its history."
         for person in job.owners if job is not None else catalog.admins:
             for platform, place in personal_places(catalog, person, self._platforms)[:1]:
@@ -212,11 +245,23 @@ class Jobs:
         audit.append(tx, AuditEntry(at, "slipway", "job:end", firing.job, outcome[:32], "", detail[:1000]))
         return True
 
+    def _tell_channel(self, tx: Tx, job: Periodic, firing: Firing, outcome: str, detail: str) -> bool:
+        """How a pipeline ended; commands and digests have said it themselves."""
+        if job.pipeline is None:
+            return False
+        at = self._clock()
+        for platform, place in job.channels.items():
+            if platform in self._platforms:
+                content = {"text": f"The periodic job {job.name}: {detail or outcome}"[:3000], "card": None}
+                key = f"job:{firing.id}:told:{platform}:{place}"[:255]
+                outbox.put(tx, NewNotice(key, platform, place, Notice.MESSAGE, content=content), at)
+        return True
+
     # -- what people do with it --------------------------------------------------------------------------------------
 
     async def views(self) -> list[JobView]:
         """Every job of the catalog, by name."""
-        jobs, at = self._catalog().periodics, self._clock()
+        jobs, at = self._jobs(), self._clock()
         memory = await self._db.run(lambda tx: firings.known(tx, jobs, at))
         newest = await self._db.read(lambda tx: {name: firings.history(tx, name, 1) for name in jobs})
         return [_view(job, memory[name], newest[name], at) for name, job in sorted(jobs.items())]
@@ -238,6 +283,7 @@ class Jobs:
         if not started:
             raise Conflict(f"{name} is running already.", hint=f"/jobs {name} shows it.")
         self._on_intent()
+        await self._take_up(self._jobs())
 
     async def pause(self, name: str, caller: Person) -> None:
         """Start it no more. Raises Refused."""
@@ -267,12 +313,12 @@ class Jobs:
             return job
         raise Refused(
             f"{name} is not yours to change.",
-            hint=f"Ask {', '.join(job.owners)} or a release manager.",
+            hint=f"Ask {', '.join((*job.owners, 'a release manager'))}.",
             code=ReasonCode.NOT_PERMITTED,
         )
 
     def _job(self, name: str) -> Periodic:
-        jobs: Mapping[str, Periodic] = self._catalog().periodics
+        jobs = self._jobs()
         if name not in jobs:
             raise Refused(
                 f"There is no periodic job {name!r}.", hint="/jobs lists them.", code=ReasonCode.NOT_PERMITTED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Index, String, Table, Text, UniqueConstraint, delete, func, select, update
+from sqlalchemy import Boolean, Column, Index, String, Table, Text, UniqueConstraint, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from bot.store import leases
 from bot.store.database import Tx, UtcDateTime, metadata
 from bot.store.tables import BigId
 
@@ -25,6 +26,9 @@ firings = Table(
     Column("detail", Text, nullable=False, server_default=""),
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    # Of what works by itself: which replica is at it, and until when the others leave it alone.
+    Column("lease_owner", String(64)),
+    Column("lease_until", UtcDateTime),
     UniqueConstraint("job", "fire_at"),
 )
 Index(
@@ -81,8 +85,8 @@ def known(tx: Tx, names: Iterable[str], at: datetime) -> dict[str, JobRow]:
     """Remember jobs that are new, and return them all."""
     dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     wanted = list(names)
-    newest = select(firings.c.job, func.max(firings.c.fire_at).label("last_at")).group_by(firings.c.job).subquery()
-    query = select(jobs, newest.c.last_at).outerjoin(newest, newest.c.job == jobs.c.name).where(jobs.c.name.in_(wanted))
+    newest = select(func.max(firings.c.fire_at)).where(firings.c.job == jobs.c.name).scalar_subquery()
+    query = select(jobs, newest.label("last_at")).where(jobs.c.name.in_(wanted))
     found = {row.name: _job(row) for row in tx.execute(query)}
     for name in wanted:
         if name not in found:
@@ -112,6 +116,22 @@ def fire(
     )
     row = tx.execute(statement).one_or_none()
     return _firing(row) if row is not None else None
+
+
+def claim(tx: Tx, firing_id: int, owner: str, at: datetime, lease: timedelta) -> bool:
+    """Take the lease of what is not over, or lengthen our own; False: another replica has it, or it is over."""
+    free = or_(firings.c.lease_until.is_(None), firings.c.lease_until < leases.now(tx, at))
+    open_and_free = (
+        (firings.c.id == firing_id) & firings.c.ended_at.is_(None) & (free | (firings.c.lease_owner == owner))
+    )
+    taken = {"lease_owner": owner, "lease_until": leases.lease_end(tx, at, lease)}
+    return tx.execute(update(firings).where(open_and_free).values(taken)).rowcount == 1
+
+
+def release(tx: Tx, owner: str) -> None:
+    """Let go of everything that is ours."""
+    mine = update(firings).where(firings.c.lease_owner == owner, firings.c.ended_at.is_(None))
+    tx.execute(mine.values(lease_owner=None, lease_until=None))
 
 
 def finish(tx: Tx, firing_id: int, outcome: str, detail: str, at: datetime) -> bool:

@@ -93,6 +93,13 @@ Index(
     postgresql_where=deployments.c.ended_at.is_(None),
 )
 
+Index(
+    "ix_deployments_ended",
+    deployments.c.ended_at,
+    sqlite_where=deployments.c.ended_at.is_not(None),
+    postgresql_where=deployments.c.ended_at.is_not(None),
+)
+
 transitions = Table(
     "transitions",
     metadata,
