@@ -20,7 +20,7 @@ from bot.errors import BadInput, SlipwayError
 from bot.reports import measures
 from bot.reports.measures import Ended, Report
 from bot.sources.git import Commit
-from bot.store import ended
+from bot.store import emergencies, ended
 from bot.store.database import Database, Tx
 from bot.times import zone_of
 
@@ -74,17 +74,26 @@ class Reporter:
         leads = await self._leads(rows, catalog, production)
         found = [_ended(one, catalog, leads.get(one.seen.id, ())) for one in rows]
         days = measures.days_of(start, end, clock)
+        owed = await self._owed(catalog, team)
+        teams: dict[str, list[Ended]] = {name: [] for name, _ in owed}
+        teams |= measures.by_team(found)
         return Report(
             start=start,
             end=end,
             zone=zone or catalog.zone,
             days=days,
             production=production,
-            whole=measures.measured(found, production, days, clock),
+            whole=measures.measured(found, production, days, clock, [ref for _, ref in owed]),
             teams={
-                name: measures.measured(each, production, days, clock) for name, each in measures.by_team(found).items()
+                name: measures.measured(each, production, days, clock, [ref for of, ref in owed if of == name])
+                for name, each in sorted(teams.items())
             },
         )
+
+    async def _owed(self, catalog: Catalog, team: str) -> list[tuple[str, str]]:
+        """(team, deployment) of every review that is owed; of one team if named."""
+        found = [(_team_of(catalog, one.service), one.ref) for one in await self._db.read(emergencies.owed)]
+        return [pair for pair in found if not team or pair[0] == team]
 
     async def asked(self, team: str, days: str, now: datetime) -> Report:
         """The last days up to now, as somebody wrote them. Raises BadInput."""

@@ -61,6 +61,7 @@ class Measures:
 
     deployments and days are about what was really begun, in every environment; changes and what follows are about
     production alone. None: there was nothing to measure. broken: targets that were not good again yet.
+    owed: deployments whose review is owed now, whenever they were.
     """
 
     deployments: int = 0
@@ -74,6 +75,7 @@ class Measures:
     time_to_restore: timedelta | None = None
     broken: tuple[str, ...] = ()
     emergency: tuple[str, ...] = ()
+    owed: tuple[str, ...] = ()
     slowest: tuple[SlowStage, ...] = ()
 
 
@@ -103,7 +105,9 @@ def days_of(start: datetime, end: datetime, zone: tzinfo) -> tuple[date, ...]:
     return tuple(first + timedelta(days=number) for number in range((last - first).days + 1))
 
 
-def measured(found: Sequence[Ended], production: Iterable[str], days: Sequence[date], zone: tzinfo) -> Measures:
+def measured(
+    found: Sequence[Ended], production: Iterable[str], days: Sequence[date], zone: tzinfo, owed: Sequence[str] = ()
+) -> Measures:
     """The figures of these deployments."""
     where = frozenset(production)
     changes = [one for one in found if one.environment in where and _is_change(one)]
@@ -124,6 +128,7 @@ def measured(found: Sequence[Ended], production: Iterable[str], days: Sequence[d
         time_to_restore=_middle(restored),
         broken=tuple(dict.fromkeys(f"{one.service}/{one.environment}" for one in failures if one.restored_at is None)),
         emergency=tuple(one.ref for one in found if one.emergency),
+        owed=tuple(owed),
         slowest=slowest(found),
     )
 

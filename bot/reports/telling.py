@@ -33,6 +33,7 @@ def fields_of(figures: Measures, report: Report) -> dict[str, str]:
         "change failure rate": _rate(figures),
         "time to restore": _restore(figures),
         "emergency passes": _refs(figures.emergency),
+        "reviews owed": _refs(figures.owed),
     }
     if figures.slowest:
         fields["slowest stages"] = "; ".join(_stage(one) for one in figures.slowest)
@@ -77,6 +78,7 @@ def _json(figures: Measures, days: tuple[date, ...]) -> dict[str, Any]:
         "time_to_restore_seconds": _seconds(figures.time_to_restore),
         "not_restored": list(figures.broken),
         "emergency_passes": list(figures.emergency),
+        "reviews_owed": list(figures.owed),
         "slowest_stages": [
             {"stage": one.name, "median_seconds": one.median, "longest_seconds": one.longest, "deployment": one.ref}
             for one in figures.slowest

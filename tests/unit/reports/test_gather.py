@@ -18,6 +18,7 @@ from bot.reports.gather import Reporter
 from bot.reports.telling import card_of, json_of
 from bot.sources.git import Source
 from bot.store import deployments as rows
+from bot.store import emergencies
 from bot.store.database import Database, Tx
 from bot.store.migrate import migrate
 from tests.support.rows import new_deployment
@@ -82,13 +83,14 @@ async def test_a_week_from_rows_and_git(db: Database, world: World, tmp_path: Pa
         deploy(tx, "shipped", third, now - timedelta(hours=3), good)
         deploy(tx, "undone", third, now - timedelta(hours=2), good, passed)
         deploy(tx, "rollback", first, now - timedelta(hours=1), good, kind=Kind.ROLLBACK)
+        emergencies.owe(tx, emergencies.Review(3, "app", "prod", "r", "owner", now, now))
         deploy(tx, "unbuilt", third, now - timedelta(minutes=30), [State.BUILDING, State.FAILED], Data())
 
     db.run_sync(fill)
     made = await reporter(db, world, tmp_path).report(now - timedelta(days=7), now)
     whole = made.whole
     assert whole.by_state == {"failed": 1, "succeeded": 3}
-    assert (whole.changes, whole.failures, whole.emergency) == (2, ("d-3",), ("d-3",))
+    assert (whole.changes, whole.failures, whole.emergency, whole.owed) == (2, ("d-3",), ("d-3",), ("d-3",))
     assert whole.lead_commits == 2
     assert whole.lead_time is not None
     assert timedelta(hours=1) < whole.lead_time < timedelta(hours=3)
