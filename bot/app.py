@@ -188,12 +188,13 @@ class App:
         self._closing: list[Callable[[], Awaitable[None]]] = []
         author, signing = author_of(settings), signing_of(settings)
         writer = GitWriter(data / "git" / "config", git, clock=outside.clock, author=author, signing=signing)
+        pipelines = self._pipelines(outside)
         self.providers = Providers(
-            pipelines=self._pipelines(outside),
+            pipelines=pipelines,
             deliveries=self._deliveries(outside, writer),
             writer=outside.wrap("writer", self._config_writer(writer)),
             metrics=self._metrics(),
-            gates=self._gates(outside),
+            gates=self._gates(outside, pipelines),
         )
         self.workflow = Workflow(self.db, self.catalog, self.providers, outside.clock, settings.config, outside.poll)
         asking = Asking(self.db, self.catalog, platforms, outside.clock, lambda: self.outbox.poke())
@@ -393,8 +394,8 @@ class App:
             )
         return routes
 
-    def _gates(self, outside: Outside) -> Sequence[Gate]:
-        made = outside_gates(self.settings, outside.clock)
+    def _gates(self, outside: Outside, pipelines: Mapping[str, Pipeline]) -> Sequence[Gate]:
+        made = outside_gates(self.settings, outside.clock, pipelines)
         self._closing.extend(made.closing)
         return made.gates
 

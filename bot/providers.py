@@ -12,11 +12,13 @@ from bot.catalog.references import Known
 def known_here() -> Known:
     """With the options of what every process has; the SDKs of other systems are not loaded for it."""
     from bot.delivery.shell import ShellDeliveryOptions
+    from bot.gates.outside import gate_options
     from bot.pipelines.shell import ShellPipelineOptions
 
     options: dict[tuple[str, str], type[BaseModel]] = {
         ("pipeline", "shell"): ShellPipelineOptions,
         ("delivery", "shell"): ShellDeliveryOptions,
+        **{("gate", name): model for name, model in gate_options().items()},
     }
     return Known(options=options)
 

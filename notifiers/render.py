@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.catalog.model import Catalog, Kind
+from bot.deployments import gating
 from bot.deployments.asking import asked_now
 from bot.deployments.engine import STEP_OF_STATE
 from bot.deployments.model import Deployment, State, counted
@@ -19,6 +20,7 @@ from notifiers.card import Button, ButtonStyle, Card, Input, Message, Step
 REASON = Input("reason", "Reason")
 MOST_NAMES = 5
 """How many people of a group are named; more would hide the point."""
+ASK = Button("emergency", "Ask for emergency approval", ButtonStyle.PRIMARY, inputs=(REASON,))
 
 STEPS: tuple[tuple[str, str], ...] = (
     ("build", "Build"),
@@ -117,7 +119,7 @@ def failure_message(view: View) -> Message:
         text=f"{text} {hint}".strip(),
         fields=fields,
         excerpt=full.excerpt,
-        buttons=tuple(button for button in full.buttons if button.id == "retry"),
+        buttons=tuple(button for button in full.buttons if button.id in ("emergency", "retry")),
     )
     return Message(f"{title} ({seen.ref}). {text} {hint}".strip(), card)
 
@@ -214,6 +216,8 @@ def _step_detail(seen: Deployment, name: str) -> str:
     data = seen.data
     if name == "build" and data.reused:
         return "the build of this commit exists already"
+    if name == "gate" and data.gates:
+        return gating.said(data.gates)
     if name == "write" and data.revision:
         return f"commit {data.revision[:12]}" if data.git_changed else "Git says so already"
     if name == "deploy" and seen.state is State.SYNCING:
@@ -252,8 +256,9 @@ def _text(view: View) -> str:
         return f"{blocking} Nothing was started. If it cannot wait, press the button to ask for emergency approval."
     if seen.state is State.AWAITING_APPROVAL and data.emergency is not None:
         why = f" Reason: {data.emergency.reason}." if data.emergency.reason else ""
-        have = sum(1 for vote in view.votes if vote.decision == "approve")
-        return f"{have} of {data.emergency.needed} approvals.{_still_open(view)}{why}"
+        bound = [vote for vote in view.votes if vote.subject == data.emergency.subject]
+        have = sum(1 for vote in bound if vote.decision == "approve")
+        return f"{have} of {data.emergency.needed} approvals.{_still_open(view)}{why}{_overriding(seen)}"
     if seen.state is State.REJECTED:
         vote = next((one for one in view.votes if one.decision == "reject"), None)
         if vote is not None:
@@ -289,6 +294,13 @@ def _seat(view: View, name: str, people: tuple[str, ...], count: int) -> str:
     return f"{count} {name} ({who})" if name else f"{count} ({who})"
 
 
+def _overriding(seen: Deployment) -> str:
+    """What a yes would let through although gates said no: whoever is asked must see it."""
+    asked = seen.data.emergency.gates if seen.data.emergency is not None else ()
+    told = " ".join(note.message for note in seen.data.gates if note.gate in asked)
+    return f" A yes overrides {', '.join(asked)}. {told}" if asked else ""
+
+
 def _next(view: View) -> str:
     """What the requester can do about it."""
     seen = view.deployment
@@ -300,6 +312,9 @@ def _next(view: View) -> str:
     if failure.step == "build":
         again = f"/deploy {seen.service} {seen.environment}"
         return f"Nothing was deployed. Push a fix and type {again}, or see /logs {seen.ref}."
+    if failure.step == "gate":
+        lane = " If it cannot wait, press the button to ask for emergency approval." if seen.data.can_ask else ""
+        return f"Nothing was deployed. Push a fix and type /deploy {seen.service} {seen.environment}.{lane}"
     if failure.step in ("deploy", "verify"):
         return "It was left as it is, because nothing ran there before. Fix it and deploy again."
     return f"Type /why {seen.service} {seen.environment} or deploy again." if failure.step == "policy" else ""
@@ -321,6 +336,9 @@ def _fields(view: View) -> dict[str, str]:
         "url": data.url if seen.state in (State.SUCCEEDED, State.ROLLED_BACK) else "",
         "git commit": data.revision[:12],
         "failed step": data.failure.step if data.failure else "",
+        "gates": gating.said(data.gates),
+        "overridden": _overridden(view),
+        "evidence": next((note.link for note in data.gates if note.link and not gating.is_open(note)), ""),
         "failed tests": ", ".join(data.failure.tests) if data.failure else "",
         "rule": ", ".join(_rule_names(seen)) if seen.state is State.REFUSED else "",
         "allowed": _at(data.next_change_at, reader_zone) if seen.state is State.REFUSED else "",
@@ -345,6 +363,13 @@ def _approvers(view: View) -> Sequence[str]:
     return [vote.person for vote in view.votes if vote.decision == "approve"]
 
 
+def _overridden(view: View) -> str:
+    """Which gates were overridden, and by whom."""
+    notes = [note for note in view.deployment.data.gates if note.overridden_by]
+    people = tuple(dict.fromkeys(person for note in notes for person in note.overridden_by))
+    return f"{', '.join(note.gate for note in notes)} by {_names(view, people)}" if notes else ""
+
+
 def _at(at: datetime | None, zone: str) -> str:
     return say_when(at, zone) if at is not None else ""
 
@@ -363,10 +388,11 @@ def buttons(view: View) -> tuple[Button, ...]:
     seen = view.deployment
     cancel = Button("cancel", "Cancel", ButtonStyle.DANGER, f"Cancel {seen.ref} ({seen.target})?")
     if seen.state is State.REFUSED:
-        ask = Button("emergency", "Ask for emergency approval", ButtonStyle.PRIMARY, inputs=(REASON,))
-        return (ask,) if seen.data.can_ask else ()
+        return (ASK,) if seen.data.can_ask else ()
     if seen.state is State.AWAITING_APPROVAL:
-        question = f"Let {seen.service} {seen.release_version} into {seen.environment} outside its window?"
+        asked = seen.data.emergency.gates if seen.data.emergency is not None else ()
+        although = f"although {', '.join(asked)} did not pass" if asked else "outside its window"
+        question = f"Let {seen.service} {seen.release_version} into {seen.environment} {although}?"
         approve = Button("approve", "Approve", ButtonStyle.PRIMARY, question)
         return approve, Button("reject", "Reject", ButtonStyle.DANGER, inputs=(REASON,)), cancel
     if seen.state is State.GRAY:
@@ -377,7 +403,8 @@ def buttons(view: View) -> tuple[Button, ...]:
         question = f"Roll {seen.environment} back to what ran before {seen.service} {seen.release_version}?"
         return (Button("rollback", "Roll back", ButtonStyle.DANGER, question),)
     if seen.state in (State.FAILED, State.EXPIRED, State.CANCELLED, State.ROLLED_BACK):
-        return (Button("retry", "Deploy again"),)
+        again = Button("retry", "Deploy again")
+        return (ASK, again) if seen.state is State.FAILED and seen.data.can_ask else (again,)
     if not seen.state.is_final and seen.state not in (State.CANCELLING, State.ROLLING_BACK):
         return (cancel,)
     return ()

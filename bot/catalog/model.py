@@ -209,6 +209,8 @@ class Target:
     gray: GrayRule = GrayRule()
     soak: timedelta = timedelta(0)
     supersede: bool = False
+    check: PipelineSpec = PipelineSpec()
+    cd: PipelineSpec = PipelineSpec()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel
 
-from bot.catalog import messages, units
+from bot.catalog import explain, messages, units
 from bot.catalog.problems import Path, Problem
 from bot.catalog.schema import (
     NAME,
@@ -32,13 +32,15 @@ from bot.catalog.written import Entry, Root
 class Known:
     """What the program has, so that other names are mistakes: providers, chat platforms, formats of Git files.
 
-    options: ("pipeline" or "delivery", provider) -> the model of its options; those of others are not looked at.
+    options: ("pipeline" or "delivery", provider), or ("gate", name) -> the model of its options; those of others are
+    not looked at.
     """
 
     pipelines: frozenset[str] = frozenset({"shell", "jenkins", "gitlab", "github", "tekton", "yunxiao"})
     deliveries: frozenset[str] = frozenset({"shell", "argocd", "kubernetes"})
     platforms: frozenset[str] = frozenset({"console", "slack", "feishu", "dingtalk", "wecom", "webhook"})
     formats: frozenset[str] = frozenset({"values", "helm", "kustomize", "manifest", "argocd-source"})
+    gates: frozenset[str] = frozenset({"tests", "coverage", "sonarqube", "scan", "signature", "checks", "test_job"})
     options: Mapping[tuple[str, str], type[BaseModel]] = field(default_factory=dict)
 
 
@@ -117,6 +119,11 @@ def check_defaults(entry: Entry[object], defaults: TargetDefaults, path: Path, n
         yield from _one(entry, "delivery provider", defaults.delivery.provider, where, known.deliveries)
     if defaults.gitops is not None and defaults.gitops.format is not None:
         yield from _one(entry, "format", defaults.gitops.format, (*path, "gitops", "format"), known.formats)
+    for gate, settings in (defaults.gates or {}).items():
+        yield from _one(entry, "gate", gate, (*path, "gates", gate), known.gates)
+        model = known.options.get(("gate", gate))
+        for place, text in explain.mistakes(model, settings) if model is not None else ():
+            yield entry.problem((*path, "gates", gate, *place), text)
 
 
 def check_scopes(root: Root, names: Names) -> Iterator[Problem]:

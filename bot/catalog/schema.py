@@ -299,7 +299,7 @@ class TargetDefaults(Written):
     """Whether a push to its branch deploys it by itself, in the name of who pushed."""
     paths: tuple[str, ...] | None = None
     """Patterns of files in a shared repository, such as `pay/**`; a push that touches none of them deploys nothing."""
-    gates: dict[str, dict[str, Any]] | None = None
+    gates: dict[str, Options] | None = None
     """Gate -> its settings; each must pass before the version is written to Git."""
 
 

@@ -129,12 +129,28 @@ class Failure(_Record):
     next: str = ""
 
 
+class GateNote(_Record):
+    """What a gate said. verdict: a `GateVerdict` value; waiting: it is not final yet.
+
+    overridden_by: people who let the release on all the same, through the emergency lane.
+    """
+
+    gate: str
+    verdict: str
+    message: str
+    lines: tuple[str, ...] = ()
+    link: str = ""
+    waiting: bool = False
+    overridden_by: tuple[str, ...] = ()
+
+
 class Emergency(_Record):
     """The question about one deployment. subject: what the votes are bound to.
 
     rule: of the emergency lane; or approvals: the ordinary rules asked under, whose names are in `rule` too. reminders:
     how often those who have not answered were reminded; handed: to how many further groups it was handed up. given_by:
     who gave the pass on the server, without a question.
+    gates: names of the gates that did not let it on and that a yes overrides.
     """
 
     rule: str
@@ -150,6 +166,7 @@ class Emergency(_Record):
     reminders: int = 0
     handed: int = 0
     given_by: str = ""
+    gates: tuple[str, ...] = ()
 
 
 class ReasonNote(_Record):
@@ -197,6 +214,8 @@ class Data(_Record):
     run_attempt: int = 1
     reused: bool = False
     artifact: str = ""
+    gates: tuple[GateNote, ...] = ()
+    gating_since_at: datetime | None = None
     before: Before | None = None
     revision: str = ""
     git_changed: bool = True

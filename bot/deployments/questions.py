@@ -104,15 +104,7 @@ def ask(verdict: Verdict, subject: str, reason: str, at: datetime, for_at: datet
     """The question that a verdict leads to. for_at: when it is to go, if later; till then it may be answered."""
     rule = verdict.emergency
     if rule is not None:
-        return Emergency(
-            rule=rule.name,
-            needed=rule.count,
-            subject=subject,
-            asked_at=at,
-            expires_at=at + rule.expires_after,
-            pass_minutes=rule.pass_for.total_seconds() / 60,
-            reason=reason,
-        )
+        return ask_under(rule, subject, reason, at)
     return Emergency(
         rule=", ".join(one.name for one in verdict.approvals),
         approvals=tuple(one.name for one in verdict.approvals),
@@ -121,6 +113,19 @@ def ask(verdict: Verdict, subject: str, reason: str, at: datetime, for_at: datet
         asked_at=at,
         expires_at=max(at + min(one.expires_after for one in verdict.approvals), for_at or at),
         pass_minutes=(max(for_at or at, at) - at + APPROVAL_LASTS).total_seconds() / 60,
+        reason=reason,
+    )
+
+
+def ask_under(rule: EmergencyRule, subject: str, reason: str, at: datetime) -> Emergency:
+    """The question to the people of an emergency rule."""
+    return Emergency(
+        rule=rule.name,
+        needed=rule.count,
+        subject=subject,
+        asked_at=at,
+        expires_at=at + rule.expires_after,
+        pass_minutes=rule.pass_for.total_seconds() / 60,
         reason=reason,
     )
 

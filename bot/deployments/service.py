@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
-from bot.deployments import plan, questions
+from bot.deployments import gating, plan, questions
 from bot.deployments.engine import Engine
 from bot.deployments.facts import pass_of, permission_for, request_of, standing_facts
 from bot.deployments.holds import Holds
@@ -27,6 +27,7 @@ from bot.deployments.moves import Moves
 from bot.deployments.questions import Question
 from bot.deployments.reviews import Reviews
 from bot.errors import BadInput, Conflict, Refused
+from bot.policy.approvals import lane
 from bot.policy.decide import decide, first_opening
 from bot.policy.model import Ballot, Facts, Outcome, Permission, PolicyRequest, Reason, ReasonCode, Verdict
 from bot.policy.reasons import BREAK_GLASS
@@ -185,7 +186,8 @@ class Deployments:
 
         def work(tx: Tx) -> Deployment:
             seen = _locked(tx, deployment_id)
-            if seen.state is not State.REFUSED:
+            of_gates = seen.state is State.FAILED and seen.data.can_ask
+            if seen.state is not State.REFUSED and not of_gates:
                 raise Conflict(f"{seen.ref} was asked for already; it is {words(seen.state)} now.")
             if seen.requested_by != person.id:
                 raise Refused(
@@ -196,6 +198,8 @@ class Deployments:
             verdict = self._judge_again(seen, standing_facts(tx, at))
             if verdict.outcome is Outcome.REFUSED:
                 raise refusal(verdict)
+            if of_gates:
+                return self._ask_of_gates(tx, seen, person, reason, at)
             if verdict.outcome is Outcome.ALLOWED:
                 return self._moves.move(tx, seen, State.QUEUED, at=at, actor=person.id, note="the rules allow it now")
             data = seen.data.model_copy(
@@ -213,6 +217,20 @@ class Deployments:
             )
 
         return self._done(await self._db.run(work))
+
+    def _ask_of_gates(self, tx: Tx, seen: Deployment, person: Person, reason: str, at: datetime) -> Deployment:
+        """The question whether a release may go on although gates said no; a yes is good for exactly these gates."""
+        rule = lane(self._catalog(), self._service(seen), seen.environment, seen.kind, person.id)
+        if rule is None:
+            raise Refused(f"There is no emergency rule for {seen.environment}.", code=ReasonCode.EMERGENCY_IMPOSSIBLE)
+        gates = tuple(note.gate for note in gating.closed(seen.data.gates))
+        asked = questions.ask_under(rule, gating.subject_of(seen, gates, at), reason or seen.reason, at)
+        data = seen.data.model_copy(
+            update={"emergency": asked.model_copy(update={"gates": gates}), "can_ask": False, "failure": None}
+        )
+        note = f"asked to override {', '.join(gates)}: {reason}"
+        to, code = State.AWAITING_APPROVAL, "emergency_asked"
+        return self._moves.move(tx, seen, to, at=at, actor=person.id, note=note, data=data, code=code)
 
     async def vote(self, deployment_id: int, person: Person, approve: bool, reason: str, platform: str) -> Deployment:
         """Count one person's yes or no; the right is checked now, not when the question was posted.
@@ -499,7 +517,7 @@ def _in_time(seen: Deployment, emergency: Emergency, at: datetime) -> None:
             hint=f"Ask again with /deploy {seen.service} {seen.environment}.",
             code=ReasonCode.APPROVAL_EXPIRED,
         )
-    if seen.subject != emergency.subject:
+    if gating.subject_of(seen, emergency.gates, emergency.asked_at) != emergency.subject:
         raise Refused(
             f"{seen.ref} is about another build now than the one that was asked about.",
             hint="Ask again.",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, InFlight, Kind, Service, Target
@@ -26,13 +26,25 @@ from bot.delivery.base import (
     SyncState,
     Written,
 )
-from bot.deployments import gray, limits, plan
+from bot.deployments import gating, gray, limits, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
 from bot.deployments.facts import facts_of, request_of, standing_facts
-from bot.deployments.model import Before, Data, Deployment, Failure, Gray, PlaceNote, StageNote, State, counted
+from bot.deployments.model import (
+    Before,
+    Data,
+    Deployment,
+    Failure,
+    GateNote,
+    Gray,
+    PlaceNote,
+    StageNote,
+    State,
+    counted,
+)
 from bot.errors import ProviderRejected, Refused
 from bot.gates.base import Gate, Health, Metrics
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
+from bot.policy.approvals import lane
 from bot.policy.decide import decide, first_opening
 from bot.policy.model import Outcome as PolicyOutcome
 from bot.policy.model import ReasonCode, Verdict
@@ -154,7 +166,8 @@ class Workflow:
         known = await self._db.read(lambda tx: releases.by_commit(tx, seen.service, seen.commit))
         if known is not None and (seen.kind is not Kind.PROMOTION or known.digest == seen.digest):
             if not known.location or await pipeline.holds(known.location):
-                data = _update(seen, reused=not seen.data.run_id, artifact=known.location, percent=100)
+                reused = not seen.data.run_id
+                data = _update(seen, reused=reused, artifact=known.location, percent=100, **_NOT_ASKED)
                 return Go(State.GATING, data, digest=known.digest)
             await self._db.run(lambda tx: releases.forget(tx, seen.service, seen.commit))
         if seen.kind is Kind.PROMOTION:  # The same image, or none: another build of the same commit is another image.
@@ -191,20 +204,41 @@ class Workflow:
             created_at=self._clock(),
         )
         kept = await self._db.run(lambda tx: releases.put(tx, made))
-        data = data.model_copy(update={"artifact": kept.location, "percent": 100})
+        data = data.model_copy(update={"artifact": kept.location, "percent": 100, **_NOT_ASKED})
         return Go(State.GATING, data, digest=kept.digest)
 
     async def gating(self, seen: Deployment) -> Outcome:
-        """Ask every gate; one that does not pass, or cannot tell, stops the release."""
+        """Ask every gate; one that does not pass, or cannot tell, stops the release unless the emergency lane says go.
+
+        A rollback is not asked: what it brings back ran here before.
+        """
         service, target = plan.thaw(seen.data.plan)
-        for gate in self._providers.gates:
-            result = await gate.check(service, target, seen.commit, seen.digest)
-            if result.waiting:
-                return Stay(self._clock() + GATE_POLL, _update(seen, waiting_for=result.message))
-            if not result.passed:
-                failure = Failure(step="gate", message=result.message, lines=result.lines)
-                return Go(State.FAILED, _update(seen, failure=failure), note=result.message)
-        return Go(State.WRITING, seen.data)
+        if not target.gates or seen.kind is Kind.ROLLBACK:
+            return Go(State.WRITING, seen.data)
+        at = self._clock()
+        since = seen.data.gating_since_at or at
+        known = await self._db.read(lambda tx: releases.by_commit(tx, seen.service, seen.commit))
+        request = gating.request_of(seen, service, target, known.run_id if known is not None else "", at)
+        notes = await gating.ask_gates(self._providers.gates, request, seen.data.gates)
+        notes = gating.overridden(seen, notes, self._catalog(), at)
+        data = _update(seen, gates=notes, gating_since_at=since)
+        stopping = [note for note in gating.closed(notes) if not note.overridden_by]
+        if stopping:
+            rule = lane(self._catalog(), service, seen.environment, seen.kind, seen.requested_by)
+            failed = {"failure": gating.failure_of(stopping), "can_ask": rule is not None}
+            return Go(State.FAILED, data.model_copy(update=failed), note=f"gates: {gating.said(notes)}")
+        waiting = [note for note in notes if note.waiting]
+        if waiting:
+            told = {"waiting_for": " ".join(note.message for note in waiting), "waiting_since_at": since}
+            return Stay(at + GATE_POLL, data.model_copy(update=told))
+        return Go(State.WRITING, data, note=self._said_of_gates(notes))
+
+    def _said_of_gates(self, notes: Sequence[GateNote]) -> str:
+        """For the record: what every gate said, and who let the release on all the same."""
+        by = {name: note.overridden_by for note in notes if note.overridden_by for name in (note.gate,)}
+        names = ", ".join(dict.fromkeys(self._name_of(one) for people in by.values() for one in people))
+        over = f"; {', '.join(by)} overridden by {names}" if by else ""
+        return f"gates: {gating.said(notes)}{over}"
 
     # -- Git ---------------------------------------------------------------------------------------------------------
 
@@ -617,6 +651,7 @@ class Workflow:
         ]
         if seen.data.run_id:
             trailers.append(("Pipeline-run", seen.data.run_id))
+        trailers += [("Gate-overridden", note.gate) for note in seen.data.gates if note.overridden_by]
         return tuple(trailers)
 
     def _name_of(self, person: str) -> str:
@@ -634,6 +669,10 @@ def _in_front(tx: Tx, seen: Deployment, at: datetime) -> Deployment | None:
 
 def _planned(seen: Deployment, at: datetime, zone: str) -> str:
     return f"the next window, {say_when(at, zone)}" if seen.data.at_window else f"its hour, {say_when(at, zone)}"
+
+
+_NOT_ASKED: Mapping[str, Any] = {"gates": (), "gating_since_at": None}
+"""Gates speak about one build; what they said of another counts no more."""
 
 
 def _update(seen: Deployment, **values: object) -> Data:

@@ -4,30 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from bot.catalog.model import MetricRule, Service, Target
 
 
+class GateVerdict(StrEnum):
+    """What a gate says. WARN lets the release on and is shown; UNKNOWN stops it as FAIL does."""
+
+    PASS = "pass"  # noqa: S105
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+    @property
+    def lets_on(self) -> bool:
+        """Whether the release may go on: only a clear yes."""
+        return self in (GateVerdict.PASS, GateVerdict.WARN)
+
+
+@dataclass(frozen=True, slots=True)
+class GateRequest:
+    """One release on its way into one target.
+
+    image: where the build left it, `registry/name@sha256:...` or a path; run_id: the run that built it; since_at: when
+    its gates were asked first, from which each gate's patience counts.
+    """
+
+    service: Service
+    target: Target
+    commit: str
+    digest: str
+    since_at: datetime
+    version: str = ""
+    branch: str = ""
+    image: str = ""
+    run_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """passed: only True lets the release on. lines: evidence, at most 20. waiting: it works on it; ask again."""
+    """lines: evidence, at most 20, redacted; link: where a person sees more. waiting: not known yet; ask again."""
 
     gate: str
-    passed: bool
+    verdict: GateVerdict
     message: str
     lines: tuple[str, ...] = ()
+    link: str = ""
     waiting: bool = False
 
 
 class Gate(Protocol):
-    """Asked once the release is built, before Git is written."""
+    """Asked once the release is built, before Git is written, if the catalog names it for the target."""
 
     name: str
 
-    async def check(self, service: Service, target: Target, commit: str, digest: str) -> GateResult:
-        """Look and decide. Raises ProviderUnavailable: cannot tell yet, ask again."""
+    async def check(self, request: GateRequest) -> GateResult:
+        """Look and decide. Raises no ProviderError: what cannot be told is UNKNOWN."""
         ...
 
 

@@ -5,9 +5,11 @@ A file that cannot be understood is an error and never a pass.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+_ROOT = re.compile(rb"<([A-Za-z][\w.-]*)")
 LIMIT = 50_000_000
 """Bytes of one report."""
 
@@ -23,6 +25,10 @@ class Counted:
     total: int = 0
     skipped: int = 0
     failed: tuple[str, ...] = field(default=())
+
+    def __add__(self, other: Counted) -> Counted:
+        """Of several reports together."""
+        return Counted(self.total + other.total, self.skipped + other.skipped, self.failed + other.failed)
 
 
 def read_junit(data: bytes) -> Counted:
@@ -52,11 +58,31 @@ def read_coverage(data: bytes) -> float:
 
     Raises ReportUnreadable: no known format, or no lines at all (nothing measured is not 100 %).
     """
-    start = data.lstrip()[:1]
-    covered, total = _xml_lines(data) if start == b"<" else _lcov_lines(data)
+    covered, total = read_lines(data)
     if total <= 0:
         raise ReportUnreadable("it counts no lines")
     return 100 * covered / total
+
+
+def read_lines(data: bytes) -> tuple[float, float]:
+    """Covered lines and all lines of one report. Raises ReportUnreadable."""
+    start = data.lstrip()[:1]
+    return _xml_lines(data) if start == b"<" else _lcov_lines(data)
+
+
+def is_junit(data: bytes) -> bool:
+    """Whether a file calls itself a test report; whether it is a good one is found when it is read."""
+    return _root_of(data) in (b"testsuite", b"testsuites")
+
+
+def is_coverage(data: bytes) -> bool:
+    """Whether a file calls itself a coverage report."""
+    return _root_of(data) in (b"report", b"coverage") or data.lstrip()[:3] in (b"TN:", b"SF:")
+
+
+def _root_of(data: bytes) -> bytes:
+    found = _ROOT.search(data[:4096])
+    return found[1] if found else b""
 
 
 def _xml_lines(data: bytes) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bot.catalog.model import Service, Target
 
@@ -145,4 +145,13 @@ class Pipeline(Protocol):
 
     async def log_tail(self, request: RunRequest, stage: str = "", lines: int = 200) -> tuple[str, ...]:
         """The last lines of its log, redacted; of one stage if named."""
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A pipeline that keeps the report files of its runs."""
+
+    async def reports(self, run_id: str) -> list[tuple[str, bytes]] | None:
+        """Name and content of each report that a run kept; None if it kept none, or is gone."""
         ...

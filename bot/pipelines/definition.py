@@ -5,6 +5,7 @@ steps:
     run: [python3, -m, unittest, discover, -v]
     timeout: 2m
 artifact: dist
+reports: [reports/*.xml]      # test and coverage reports that the gates read; may be left out
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bot.options import Argv, Duration, Options, read_options
 
 CHECKOUT = "checkout"
 ARTIFACT = "artifact"
+REPORTS = "reports"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
 
 
@@ -36,7 +38,7 @@ class StepDefinition(Options):
     def _plain(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise ValueError("must be 1 to 40 letters, digits, spaces, dots or hyphens")
-        if name in (CHECKOUT, ARTIFACT):
+        if name in (CHECKOUT, ARTIFACT, REPORTS):
             raise ValueError(f"must not be `{name}`, which is a stage of its own")
         return name
 
@@ -49,10 +51,14 @@ class StepDefinition(Options):
 
 
 class PipelineDefinition(Options):
-    """The whole file. `artifact` is the file or directory that the steps leave, relative to the repository."""
+    """The whole file. `artifact` is the file or directory that the steps leave, relative to the repository.
+
+    reports: patterns of files that are kept for the gates.
+    """
 
     steps: list[StepDefinition] = Field(min_length=1, max_length=50)
     artifact: str
+    reports: list[str] = Field(default_factory=list, max_length=20)
 
     @field_validator("steps")
     @classmethod
@@ -62,6 +68,15 @@ class PipelineDefinition(Options):
         if twice is not None:
             raise ValueError(f"has two steps named `{twice}`; give each its own name")
         return steps
+
+    @field_validator("reports")
+    @classmethod
+    def _below(cls, reports: list[str]) -> list[str]:
+        for pattern in reports:
+            path = PurePosixPath(pattern)
+            if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in pattern:
+                raise ValueError("must be patterns inside the repository, such as reports/*.xml")
+        return reports
 
     @field_validator("artifact")
     @classmethod

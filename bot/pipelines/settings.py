@@ -83,6 +83,15 @@ class CiSettings(BaseModel):
     testing_token: SecretStr | None = Field(default=None, alias="SLIPWAY_TESTING_TOKEN")
     testing_token_file: Path | None = Field(default=None, alias="SLIPWAY_TESTING_TOKEN_FILE")
 
+    harbor_url: str = Field(default="", alias="SLIPWAY_HARBOR_URL", pattern=ADDRESS)
+    harbor_user: str = Field(default="", alias="SLIPWAY_HARBOR_USER")
+    harbor_password: SecretStr | None = Field(default=None, alias="SLIPWAY_HARBOR_PASSWORD")
+    harbor_password_file: Path | None = Field(default=None, alias="SLIPWAY_HARBOR_PASSWORD_FILE")
+    registry_url: str = Field(default="", alias="SLIPWAY_REGISTRY_URL", pattern=ADDRESS)
+    registry_user: str = Field(default="", alias="SLIPWAY_REGISTRY_USER")
+    registry_password: SecretStr | None = Field(default=None, alias="SLIPWAY_REGISTRY_PASSWORD")
+    registry_password_file: Path | None = Field(default=None, alias="SLIPWAY_REGISTRY_PASSWORD_FILE")
+
     def ci_secret(self, name: str) -> str:
         """A secret by the name of its field, from the environment or its file; empty if neither is given.
 

@@ -18,14 +18,22 @@ from pydantic import field_validator
 from bot import artifacts, logs
 from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.options import Options, read_options
-from bot.pipelines import checkout
+from bot.pipelines import checkout, keep_reports
 from bot.pipelines.base import Artifact, PipelineRun, RunFailure, RunRequest, RunState, Stage, StageState
-from bot.pipelines.definition import ARTIFACT, CHECKOUT, PipelineDefinition, StepDefinition, read_definition
+from bot.pipelines.definition import (
+    ARTIFACT,
+    CHECKOUT,
+    REPORTS,
+    PipelineDefinition,
+    StepDefinition,
+    read_definition,
+)
 from bot.processes import ProcessRun, ProcessRuns, RunOptions, Step
 from bot.sources import Source
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _RESULT = "artifact.json"
+_REPORTS = "reports"
 
 
 class ShellPipelineOptions(Options):
@@ -117,6 +125,12 @@ class ShellPipeline:
         found = await asyncio.to_thread(self._runs.log_tail, request.intent, stage, lines)
         return tuple(self._as_in_repository(line, request) for line in found)
 
+    async def reports(self, run_id: str) -> list[tuple[str, bytes]] | None:
+        """Name and content of each report that a run kept; None if it kept none, or is gone."""
+        if not run_id or self._runs.look(run_id) is None:
+            return None
+        return await asyncio.to_thread(_kept, self._runs.directory(run_id) / _REPORTS)
+
     # --- inside
 
     def _as_in_repository(self, line: str, request: RunRequest) -> str:
@@ -156,6 +170,7 @@ class ShellPipeline:
         return [
             _own(CHECKOUT, workspace.parent, checkout.__file__, str(mirror), request.commit, str(workspace)),
             *(_step(step, workspace, request) for step in definition.steps),
+            *(_keeping(workspace, definition.reports) if definition.reports else ()),
             _own(
                 ARTIFACT,
                 workspace.parent,
@@ -194,6 +209,20 @@ def _step(step: StepDefinition, workspace: Path, request: RunRequest) -> Step:
 def _own(name: str, cwd: Path, script: str, *arguments: str) -> Step:
     """A step of ours: a script that needs nothing but the standard library."""
     return Step(name, (sys.executable, "-I", "-S", script, *arguments), cwd, timedelta(minutes=10))
+
+
+def _keeping(workspace: Path, patterns: list[str]) -> tuple[Step, ...]:
+    place = workspace.with_name(_REPORTS)
+    return (_own(REPORTS, workspace.parent, keep_reports.__file__, str(workspace), str(place), *patterns),)
+
+
+def _kept(directory: Path) -> list[tuple[str, bytes]] | None:
+    try:
+        return [(path.name, path.read_bytes()) for path in sorted(directory.iterdir())]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ProviderUnavailable("The reports of this run cannot be read from the disk.") from error
 
 
 def _artifact(run: ProcessRun) -> Artifact:

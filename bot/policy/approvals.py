@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bot.catalog.model import ApprovalRule, Catalog, Delegation, EmergencyRule, Role, Seat, Service
+from bot.catalog.model import ApprovalRule, Catalog, Delegation, EmergencyRule, Kind, Role, Seat, Service
 from bot.policy.matching import match
 from bot.policy.model import Ballot, Reason, ReasonCode
+from bot.policy.scopes import matches
 
-__all__ = ["Ballot", "OpenSeat", "Tally", "can_be_satisfied", "check_vote", "eligible", "tally"]
+__all__ = ["Ballot", "OpenSeat", "Tally", "can_be_satisfied", "check_vote", "eligible", "lane", "tally"]
 
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,6 +63,12 @@ def tally(catalog: Catalog, rule: EmergencyRule, service: Service, requester: st
     yes = dict.fromkeys(ballot.person for ballot in ballots if ballot.approve)
     allowed = set(eligible(catalog, rule, service)) - {requester}
     return Tally(tuple(person for person in yes if person in allowed), rule.count)
+
+
+def lane(catalog: Catalog, service: Service, environment: str, kind: Kind, requester: str) -> EmergencyRule | None:
+    """The emergency rule that a deployment can be asked under; None if there is none, or too few could approve."""
+    rule = next((one for one in catalog.emergency if matches(one.scope, service, environment, kind)), None)
+    return rule if rule is not None and can_be_satisfied(catalog, rule, service, requester) else None
 
 
 def can_be_satisfied(catalog: Catalog, rule: EmergencyRule, service: Service, requester: str) -> bool:

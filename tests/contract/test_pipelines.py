@@ -287,7 +287,9 @@ BAD_FILES = [
     ("artifact: d", "`steps` is missing"),
     ("steps: [{name: t, run: [x]}]", "`artifact` is missing"),
     ("steps: [{name: t, run: [x], shell: yes}]\nartifact: d", "`steps[0].shell` is not a known field"),
-    ("step: 1\nsteps: [{name: t, run: [x]}]\nartifact: d", "`step` is not a known field (known: steps, artifact)"),
+    ("step: 1\nsteps: [{name: t, run: [x]}]\nartifact: d", "`step` is not a known field (known: steps, artifact"),
+    ("steps: [{name: t, run: [x]}]\nartifact: d\nreports: [../x]", "`reports` must be patterns inside the repository"),
+    ("steps: [{name: reports, run: [x]}]\nartifact: d", "`steps[0].name` must not be `reports`"),
     ("steps: [{name: t, run: [x], timeout: 5}]\nartifact: d", "`steps[0].timeout` must be a time such as"),
     ("steps: [{name: t, run: [x], timeout: 99h}]\nartifact: d", "`steps[0].timeout` must be a time between"),
     ("steps: [{name: t, run: [x]}, {name: t, run: [y]}]\nartifact: d", "`steps` has two steps named `t`"),
@@ -320,6 +322,27 @@ async def test_shell_wrong_options_name_the_field(shell: ShellWorld) -> None:
         ProviderRejected, match=r"pipeline\.options of hello: `fiel` is not a known field \(known: file\)"
     ):
         await shell.pipeline.trigger(replace(shell.request("good"), target=target))
+
+
+REPORTING = """
+steps:
+  - name: test
+    run: [sh, -c, "mkdir -p out/a dist && echo good > out/a/x.xml && ln -s /etc/passwd out/a/leak.xml"]
+artifact: dist
+reports: ["out/**/*.xml", "none/*.xml"]
+"""
+
+
+async def test_shell_keeps_the_reports_that_the_file_names(shell: ShellWorld) -> None:
+    """For the gates; what a link leads to outside of the workspace is not read."""
+    commit = shell.repository.commit({".slipway/pipeline.yaml": REPORTING}, "reporting")
+    assert isinstance(shell.pipeline, ShellPipeline)
+    request = replace(shell.request("good"), commit=commit)
+    await shell.pipeline.trigger(request)
+    run = await final(shell.pipeline, request)
+    assert [stage.name for stage in run.stages] == ["checkout", "test", "reports", "artifact"]
+    assert await shell.pipeline.reports(run.id) == [("out__a__x.xml", b"good\n")]
+    assert await shell.pipeline.reports("never") is None
 
 
 async def test_shell_missing_artifact_fails_in_its_own_stage(shell: ShellWorld) -> None:

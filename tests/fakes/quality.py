@@ -54,7 +54,7 @@ class FakeQuality:
         if known and self.bodies[key] != body:
             return JSONResponse({"error": "another body"}, 409)
         self.bodies[key] = body
-        job = self.jobs.setdefault(key, {"id": f"j-{len(self.jobs)}", "state": "queued", "suite": body["suite"]})
+        job = self.jobs.setdefault(key, {"id": f"j-{len(self.jobs) + 1}", "state": "queued", "suite": body["suite"]})
         return JSONResponse(job, 200 if known else 201)
 
     async def _job(self, request: Request) -> Response:
@@ -67,4 +67,6 @@ class FakeQuality:
                 "failed": 1,
                 "failures": [{"name": "pays twice", "message": "token=abc123def"}],
             }
-        return JSONResponse({**job, "progress": {"done": 41, "total": 120}})
+        return JSONResponse(
+            {**job, "progress": {"done": 41, "total": 120}, "url": f"https://tests.example/{job['id']}"}
+        )

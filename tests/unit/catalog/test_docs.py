@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from bot.catalog.check import check, render_report
+from bot.pipelines.definition import read_definition
+from bot.providers import known_here
 from tests.unit.catalog.directories import write
 
-MANUAL = Path(__file__).parents[3] / "docs" / "policy.md"
+DOCS = Path(__file__).parents[3] / "docs"
+MANUAL = DOCS / "policy.md"
 AROUND = """\
 environments: {prod: {branch: main, cluster: east-1, protected: true}, dev: {cluster: east-1}}
 people: {leo: {}, rita: {}, olive: {}, mia: {}, ann: {}}
@@ -23,3 +29,17 @@ def test_the_manuals_rules_are_right(tmp_path: Path) -> None:
     services = "pay: {team: shop, labels: {tier: gold}}\nbatch-1: {team: shop}\n"
     files = {"a.yaml": AROUND, "times.yaml": times, "approvals.yaml": approvals, "services/all.yaml": services}
     assert " is right" in render_report(check(write(tmp_path, files)))
+
+
+def test_the_manuals_gates_are_right(tmp_path: Path) -> None:
+    """Every gate's settings, with a real key where the manual has dots, and the file that keeps reports."""
+    gates, pipeline = re.findall(r"```yaml\n(.*?)```", (DOCS / "gates.md").read_text("utf-8"), re.DOTALL)[:2]
+    key = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    middle = key.decode().strip().splitlines()[1]
+    files = {
+        "a.yaml": AROUND.partition("\n")[2].replace("config}}", "config}, delivery: {provider: argocd}}"),
+        "environments.yaml": gates.replace("...\\n", f"{middle}\\n"),
+        "services/all.yaml": "pay: {team: shop}\n",
+    }
+    assert " is right" in render_report(check(write(tmp_path, files), known_here()))
+    read_definition(pipeline.replace("[...]", "[{name: test, run: [make]}]").encode(), "the manual")

@@ -1,0 +1,147 @@
+"""Gates between the build and Git: what stops a release, who may let it on all the same, and what is kept of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.app import Outside
+from bot.deployments.model import Deployment, State
+from tests.acceptance.conftest import emergency
+from tests.support import FakeClock
+from tests.support.running import POLL, Running, running
+from tests.support.world import PIPELINE, World, make_world
+
+GOOD = "<testsuite><testcase name='pays'/></testsuite>"
+BAD = "<testsuite><testcase classname='Pay' name='pays'><failure/></testcase></testsuite>"
+
+
+def gated_world(directory: Path, report: str, **gates: object) -> World:
+    """A service whose build keeps a test report, and gates that read it."""
+    world = make_world(directory / "world", emergency=[emergency()])
+    wanted = {"tests": {}, **gates}
+    (world.directory / "services" / "all.yaml").write_text(
+        f"app: {{team: shop, owners: [owner], gates: {str(wanted).replace(chr(39), chr(34))}}}\n"
+    )
+    pipeline = world.source / ".slipway" / "pipeline.yaml"
+    pipeline.write_text(PIPELINE.replace("{effects}", str(world.effects)) + "reports: ['reports/**/*.xml']\n")
+    world.push("gated", f'mkdir -p reports/unit && echo "{report}" > reports/unit/junit.xml')
+    return world
+
+
+async def stopped(slipway: Running) -> tuple[Deployment, str]:
+    """Deploy until the gates say no; returns the deployment and its card's message."""
+    await slipway.say("owner", "/deploy app prod")
+    seen = await slipway.ends()
+    (card,) = [one for one in await slipway.cards("owner", "d-1") if one["place"] == "#releases"]
+    return seen, str(card["ref"])
+
+
+async def test_reports_that_the_build_kept_let_it_on(tmp_path: Path) -> None:
+    """No server of reports is needed; what the gates said stands on the card and in the record."""
+    world = gated_world(tmp_path, GOOD)
+    async with running(world) as slipway:
+        await slipway.say("owner", "/deploy app prod")
+        assert (await slipway.ends()).state is State.SUCCEEDED
+        (card,) = [one for one in await slipway.cards("owner", "d-1") if one["place"] == "#releases"]
+        assert card["fields"]["gates"] == "tests pass"
+        assert "gates: tests pass" in [entry.detail for entry in await slipway.audit()]
+
+
+async def test_a_closed_gate_stops_before_git_and_names_the_tests(tmp_path: Path) -> None:
+    """The requester hears what failed, and that there is a lane; nothing is written."""
+    world = gated_world(tmp_path, BAD)
+    async with running(world) as slipway:
+        seen, _ = await stopped(slipway)
+        assert (seen.state, world.config_log(), world.count("deploys")) == (State.FAILED, [], 0)
+        (told,) = [one for one in await slipway.cards("owner", "d-1") if one["place"] == "@slipway"]
+        assert "1 of 1 tests failed." in told["text"]
+        assert "press the button to ask for emergency approval" in told["text"]
+        assert (told["excerpt"], [one["id"] for one in told["buttons"]]) == ("Pay.pays", ["emergency", "retry"])
+
+
+async def test_only_the_emergency_lane_overrides_and_it_is_on_record(tmp_path: Path) -> None:
+    """Approvers see what they override; the build is not run again; Git, the card and the audit log say who."""
+    world = gated_world(tmp_path, BAD)
+    async with running(world) as slipway:
+        _, ref = await stopped(slipway)
+        assert not (await slipway.click("lead", ref, "emergency", reason="not mine")).accepted
+        assert (await slipway.click("owner", ref, "emergency", reason="customers cannot pay")).accepted
+        await slipway.reaches(State.AWAITING_APPROVAL)
+        (question,) = [one for one in await slipway.cards("lead", "d-1") if one["place"] == "@slipway"]
+        assert "A yes overrides tests. 1 of 1 tests failed." in question["text"]
+        assert not (await slipway.click("owner", ref, "approve")).accepted
+        assert (await slipway.click("lead", ref, "approve")).accepted
+        seen = await slipway.ends()
+        assert (seen.state, world.count("builds"), world.count("deploys")) == (State.SUCCEEDED, 1, 1)
+        assert "Gate-overridden: tests" in world.config_log()[0]
+        assert "Approved-by: Lead <lead@slipway.example>" in world.config_log()[0]
+        (card,) = [one for one in await slipway.cards("owner", "d-1") if one["place"] == "#releases"]
+        assert card["fields"]["overridden"] == "tests by Lead"
+        details = [entry.detail for entry in await slipway.audit()]
+        assert "asked to override tests: customers cannot pay" in details
+        assert "gates: tests fail; tests overridden by Lead" in details
+
+
+async def test_a_yes_is_good_for_the_gates_that_were_asked_about(tmp_path: Path) -> None:
+    """Another gate that says no meanwhile stops it again, and the next question needs new votes."""
+    world = gated_world(tmp_path, BAD)
+    async with running(world) as slipway:
+        _, ref = await stopped(slipway)
+        assert (await slipway.click("owner", ref, "emergency")).accepted
+        await slipway.reaches(State.AWAITING_APPROVAL)
+        first = await slipway.get(1)
+        world.write_root(emergency=[{**emergency(), "approvers": {"count": 1, "people": ["releaser"]}}])
+        assert slipway.app.catalogs.reload()
+        assert not (await slipway.click("lead", ref, "approve")).accepted
+        assert (await slipway.click("releaser", ref, "approve")).accepted
+        assert (await slipway.ends()).state is State.SUCCEEDED
+    assert first is not None
+    assert first.data.emergency is not None
+    assert first.data.emergency.subject.startswith(f"{first.digest}!")
+
+
+async def test_a_rollback_is_not_asked(tmp_path: Path) -> None:
+    """What it brings back ran here before; a scan that knows more by now must not stand in its way."""
+    world = gated_world(tmp_path, GOOD)
+    async with running(world) as slipway:
+        await slipway.say("owner", "/deploy app prod")
+        await slipway.ends(1)
+        world.push("newer", f'mkdir -p reports/unit && echo "{GOOD}" > reports/unit/junit.xml')
+        await slipway.say("owner", "/deploy app prod")
+        await slipway.ends(2)
+        (world.directory / "services" / "all.yaml").write_text(
+            "app: {team: shop, owners: [owner], gates: {sonarqube: {}}}\n"
+        )
+        assert slipway.app.catalogs.reload()
+        await slipway.say("owner", "/rollback app prod")
+        assert (await slipway.ends(3)).state is State.SUCCEEDED
+
+
+async def test_a_pass_that_ran_out_overrides_nothing(tmp_path: Path) -> None:
+    """The yes lasts an hour; a deployment that waited longer in the queue is stopped again."""
+    world, clock = gated_world(tmp_path, BAD), FakeClock()
+    async with running(world, outside=Outside(clock=clock, poll=POLL)) as slipway:
+        _, ref = await stopped(slipway)
+        await slipway.say("owner", "/lock app prod --for 3h waits")
+        assert (await slipway.click("owner", ref, "emergency")).accepted
+        await slipway.reaches(State.AWAITING_APPROVAL)
+        seen = await slipway.get(1)
+        assert seen is not None
+        assert seen.data.emergency is not None
+        clock.advance(timedelta(minutes=31))
+        assert not (await slipway.click("lead", ref, "approve")).accepted
+
+
+@pytest.mark.parametrize("typed", ["tetss: {}", "tests: {reprot: x}", "scan: {maximum: {hihg: 1}}"])
+def test_a_gate_written_wrongly_is_found_by_the_check(tmp_path: Path, typed: str) -> None:
+    """Before anything runs: file, line, field, and the nearest choice."""
+    from bot.catalog.check import check
+    from bot.providers import known_here
+
+    world = make_world(tmp_path / "world")
+    (world.directory / "services" / "all.yaml").write_text(f"app:\n  team: shop\n  gates:\n    {typed}\n")
+    report = check(world.directory, known_here())
+    assert {(one.file, one.line) for one in report.problems} == {("services/all.yaml", 4)}
