@@ -601,7 +601,7 @@ async def report_once(settings: Settings, team: str, days: str) -> Mapping[str, 
     """As `App.report`, beside a Slipway that runs. Raises BadInput, CatalogInvalid."""
     catalog = load_catalog(settings.config)
     db = Database(settings.database)
-    source = Source(settings.data_directory / "git" / "sources", Git())
+    source = Source(settings.data_directory / "git" / "sources", git_of(settings))
     try:
         reporter = Reporter(db, lambda: catalog, source, settings.config)
         return json_of(await reporter.asked(team, days, utc_now()))
