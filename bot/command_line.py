@@ -57,16 +57,18 @@ async def run_command(
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
+    finished = None
     try:
         async with asyncio.timeout(timeout):
             out, err, _ = await asyncio.gather(
                 _read(process.stdout, limit), _read(process.stderr, limit), _feed(process.stdin, stdin)
             )
-            return Finished(await process.wait(), out, err)
+            finished = Finished(await process.wait(), out, err)
+            return finished
     except TimeoutError:
         raise CommandTimedOut from None
     finally:
-        if process.returncode is None:
+        if finished is None:
             await _end(process)
 
 
@@ -90,7 +92,10 @@ async def _feed(stream: asyncio.StreamWriter | None, data: bytes) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process, grace: float = 2.0) -> None:
-    """TERM lets the command take its lock files away; KILL follows for the whole group."""
+    """TERM lets the command take its lock files away; KILL follows for the whole group, and the pipes are closed.
+
+    The command itself may have ended long ago, with a child of it that holds the pipes.
+    """
     for sign, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sign)
@@ -99,3 +104,6 @@ async def _end(process: asyncio.subprocess.Process, grace: float = 2.0) -> None:
             break
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # asyncio waits for the pipes' end, which a child that left the group can put off for ever.
+    process._transport.close()  # type: ignore[attr-defined]
+    await asyncio.sleep(0)

@@ -30,6 +30,7 @@ async def act_as(page: Page, name: str) -> None:
     await page.get_by_role("button", name="Acting as").click()
     await page.get_by_role("option", name=name).or_(page.get_by_role("menuitemradio", name=name)).first.click()
     await expect(page.get_by_role("button", name="Acting as")).to_contain_text(name)
+    await expect(page.locator("#log")).not_to_have_attribute("aria-busy", "true")
 
 
 async def send(page: Page, text: str) -> None:

@@ -66,6 +66,7 @@ class Page {
     this.me = person;
     remember("person", person);
     const turn = this.turn = {};
+    $("log").setAttribute("aria-busy", "true");
     const [{ messages, cursor }, { places }, { commands }] = await Promise.all([
       get("messages", { person }), get("places", { person }), get("commands", { person }),
     ]);
@@ -78,6 +79,8 @@ class Page {
     this.switcher.show(this.people, person);
     this.stream = new Stream(person, cursor, this.handlers());
     await this.enter(places.some((one) => one.id === place) ? place : places[0].id);
+    if (this.turn !== turn) return;
+    $("log").removeAttribute("aria-busy");
     this.countElsewhere();
   }
 
