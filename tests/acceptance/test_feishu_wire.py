@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -60,12 +59,10 @@ async def test_what_is_not_genuine_changes_nothing(world: World, feishu: FakeFei
 
 
 async def test_the_challenge_is_answered(world: World, feishu: FakeFeishu) -> None:
-    """Within a second, or the console does not save the address."""
+    """Or Feishu's console does not save the address."""
     challenge = {"challenge": "c-1", "token": TOKEN, "type": "url_verification"}
     async with running_on_feishu(world, feishu):
-        began = time.monotonic()
         assert await feishu.raw(*sealed(challenge, at=feishu.now(), sign=False)) == (200, {"challenge": "c-1"})
-        assert time.monotonic() - began < 1
 
 
 async def test_what_cannot_be_stored_comes_again(world: World, feishu: FakeFeishu) -> None:
@@ -87,7 +84,7 @@ async def test_what_cannot_be_stored_comes_again(world: World, feishu: FakeFeish
 
 
 async def test_a_storm_does_not_delay_a_click(world: World, feishu: FakeFeishu) -> None:
-    """A click has three seconds, also behind two hundred messages."""
+    """A click has three seconds, so it does not wait for the two hundred messages that came before it."""
     async with running_on_feishu(world, feishu, outside=Outside(poll=POLL)) as slipway:
         await slipway.type("owner", "/deploy app prod")
         await slipway.ends()
@@ -96,10 +93,8 @@ async def test_a_storm_does_not_delay_a_click(world: World, feishu: FakeFeishu) 
             for n in range(200)
         ]
         await asyncio.sleep(0)
-        event = feishu.event("card.action.trigger", STALE)
-        began = time.monotonic()
-        status, said = await feishu.deliver(event)
-        took = time.monotonic() - began
+        status, said = await feishu.deliver(feishu.event("card.action.trigger", STALE))
+        worked_off = await slipway.done()
         await asyncio.gather(*storm)
 
         async def all_done() -> bool:
@@ -107,4 +102,4 @@ async def test_a_storm_does_not_delay_a_click(world: World, feishu: FakeFeishu) 
 
         await slipway.until(all_done, "the storm to be worked off")
     assert (status, said["toast"]["type"]) == (200, "warning")
-    assert took < 2.5
+    assert worked_off < 190
