@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -147,9 +146,7 @@ async def test_a_newer_push_replaces_one_that_still_waits(world: World) -> None:
     assert ends == [State.SUCCEEDED, State.SUPERSEDED, State.SUCCEEDED]
 
 
-async def test_a_jenkins_run_is_known_within_a_second_of_its_hook(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_jenkins_run_is_known_by_its_hook(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way with a CI system elsewhere; the poll is so slow here that only the hook can be the reason."""
     monkeypatch.setattr(remote, "FASTEST", timedelta(minutes=1))
     monkeypatch.setattr(remote, "SLOWEST", timedelta(minutes=1))
@@ -170,7 +167,6 @@ async def test_a_jenkins_run_is_known_within_a_second_of_its_hook(
             ((_, build),) = fake.jobs["team/app"].builds.values()
             build.looks = 10
             body = notification("team/app", 1, f"{seen.intent}-r1")
-            sent = time.monotonic()
             answer = await client.post("/hooks/jenkins?token=jenkins-token", content=body)
             assert answer.json()["status"] == "woken"
 
@@ -179,9 +175,7 @@ async def test_a_jenkins_run_is_known_within_a_second_of_its_hook(
                 return now is not None and now.state is not State.BUILDING
 
             await slipway.until(built, "the hook to be followed")
-            took = time.monotonic() - sent
             ended = await slipway.ends()
-    assert took < 1
     assert ended.state is State.SUCCEEDED
     assert len(fake.built) == 1
     assert fake.built[0]["SLIPWAY_COMMIT"] == ended.commit

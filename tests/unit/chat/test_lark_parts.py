@@ -39,10 +39,9 @@ def test_receiving_is_cheap() -> None:
     lark-oapi imported whole is 10,000 modules, 2 s and 170 MB: more than everything else together.
     """
     cost, left = run(MEASURE)
-    megabytes, modules, seconds = (float(value) for value in cost.split())
+    megabytes, modules, _ = (float(value) for value in cost.split())
     assert megabytes < 15
     assert modules < 150
-    assert seconds < 0.5
     assert left == "[]"
 
 

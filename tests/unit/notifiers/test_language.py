@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+import time
 
 import pytest
 
@@ -89,9 +89,9 @@ def test_outside_text_stays_as_it_is() -> None:
 def test_a_hostile_text_costs_nothing() -> None:
     """Templates are searched with patterns, and people can make texts long."""
     for text in ("a to b failed " * 250, "to " * 1_300, "x. " * 1_300, "{what} " * 500):
-        started = datetime.now(UTC)
+        started = time.process_time()
         say(text, ZH)
-        assert (datetime.now(UTC) - started).total_seconds() < 1
+        assert time.process_time() - started < 1
 
 
 @pytest.mark.parametrize(
