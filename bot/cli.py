@@ -63,11 +63,21 @@ def serve(
 async def _serve(settings: Any) -> None:
     from bot.app import App
     from bot.logging import set_up_logging
+    from bot.startup import NotSetUp, everything, refuse_if_half
     from bot.web.server import listen, serve
 
     set_up_logging(settings.log_level)
     bound = listen(settings.host, settings.port)
-    application = App(settings)
+    try:
+        application = App(settings)
+        refuse_if_half(
+            settings,
+            application.catalog(),
+            set(application.providers.pipelines),
+            set(application.providers.deliveries),
+        )
+    except SlipwayError as error:
+        raise error if isinstance(error, NotSetUp) else everything(settings, error) from None
     await application.start()
     try:
         await serve(application.asgi, bound, lambda: _ready(settings.host, bound.getsockname()[1]), application.hang_up)

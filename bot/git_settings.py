@@ -9,8 +9,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, ValidationInfo, model_validator
+
+from bot.wholeness import say
 
 if TYPE_CHECKING:
     from bot.delivery.gitops import Author, Signing
@@ -31,15 +32,13 @@ class GitSettings(BaseModel):
     git_signing_format: Literal["openpgp", "ssh"] = Field(default="openpgp", alias="SLIPWAY_GIT_SIGNING_FORMAT")
 
     @model_validator(mode="after")
-    def _ssh_files_are_there(self) -> GitSettings:
+    def _ssh_files_are_there(self, info: ValidationInfo) -> GitSettings:
         named = {
             "SLIPWAY_GIT_SSH_KEY_FILE": self.git_ssh_key_file,
             "SLIPWAY_GIT_KNOWN_HOSTS_FILE": self.git_known_hosts_file,
         }
         missing = [name for name, path in named.items() if path is not None and not path.is_file()]
-        if missing:
-            problems = f"{' and '.join(missing)}: there is no such file"
-            raise PydanticCustomError("incomplete", "{problems}", {"problems": problems})
+        say([f"{' and '.join(missing)}: there is no such file"] if missing else [], info)
         return self
 
 

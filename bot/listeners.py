@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
+
+from bot.wholeness import say
 
 URL = r"^https?://[^\s/?#@]+/?$"
 
@@ -48,10 +49,8 @@ class ListenerSettings(BaseModel):
         return self.webhooks is not None
 
     @model_validator(mode="after")
-    def _listeners_are_whole(self) -> ListenerSettings:
-        problems = list(_problems(self))
-        if problems:
-            raise PydanticCustomError("incomplete", "{problems}", {"problems": "; ".join(problems)})
+    def _listeners_are_whole(self, info: ValidationInfo) -> ListenerSettings:
+        say(_problems(self), info)
         return self
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 
 from bot.errors import SlipwayError
 from bot.git_settings import GitSettings
 from bot.listeners import ListenerSettings
 from bot.pipelines.settings import CiSettings
+from bot.wholeness import HEARD, say
 
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("", "0", "false", "no", "off")
@@ -105,17 +105,8 @@ class Settings(CiSettings, ListenerSettings, GitSettings):
         return bool(self.feishu_app_id)
 
     @model_validator(mode="after")
-    def _feishu_is_whole(self) -> Settings:
-        problems = feishu_problems(self)
-        if problems:
-            raise PydanticCustomError("incomplete", "{problems}", {"problems": "; ".join(problems)})
-        return self
-
-    @model_validator(mode="after")
-    def _slack_is_whole(self) -> Settings:
-        problems = slack_problems(self)
-        if problems:
-            raise PydanticCustomError("incomplete", "{problems}", {"problems": "; ".join(problems)})
+    def _chats_are_whole(self, info: ValidationInfo) -> Settings:
+        say([*feishu_problems(self), *slack_problems(self)], info)
         return self
 
     @property
@@ -199,10 +190,30 @@ def read_settings(environment: Mapping[str, str], **overrides: object) -> Settin
             alias = Settings.model_fields[name].alias
             values.pop(alias or name, None)
             values[name] = value
+    said: list[str] = []
+    incomplete: list[str] = []
+    settings = _checked(values, aliases, said, incomplete)
+    if said or incomplete or settings is None:
+        raise SettingsInvalid("; ".join(dict.fromkeys([*said, *incomplete])) + ".")
+    return settings
+
+
+def _checked(
+    values: dict[str, object], aliases: Mapping[str, str], said: list[str], incomplete: list[str]
+) -> Settings | None:
+    """The settings, or None with everything that is wrong in `said`, and what does not go together in `incomplete`."""
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values, context={HEARD: incomplete})
     except ValidationError as error:
-        raise SettingsInvalid("; ".join(_said(item, aliases) for item in error.errors()) + ".") from None
+        wrong = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
+        said += [_said(item, aliases) for item in error.errors()]
+    # What belongs together is looked at only when every field is right: so once more, without the wrong ones.
+    others = {name: value for name, value in values.items() if name not in wrong and aliases.get(name) not in wrong}
+    if "config" not in others:
+        others.setdefault("SLIPWAY_CONFIG", ".")
+    if wrong:
+        _checked(others, aliases, [], incomplete)
+    return None
 
 
 def _said(item: Any, aliases: Mapping[str, str]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bot.clock import Clock, utc_now
 from bot.errors import SlipwayError
@@ -32,7 +32,26 @@ def outside_pipelines(settings: CiSettings, memory: RunMemory, clock: Clock) -> 
     Raises:
         SlipwayError: an address without credentials, or credentials that cannot be read.
     """
-    makers = {
+    makers = _makers()
+    made = {name: maker(settings, memory, clock) for name, maker in makers.items() if getattr(settings, f"{name}_url")}
+    return OutsidePipelines(
+        {name: pipeline for name, (pipeline, _) in made.items()}, tuple(close for _, close in made.values())
+    )
+
+
+def incomplete(settings: CiSettings) -> Iterator[str]:
+    """What is missing or unreadable, of every system with an address."""
+    memory = cast("RunMemory", None)  # nothing is run
+    for name, maker in _makers().items():
+        if getattr(settings, f"{name}_url"):
+            try:
+                maker(settings, memory, utc_now)
+            except SlipwayError as error:
+                yield error.sentence()
+
+
+def _makers() -> dict[str, Maker]:
+    return {
         "jenkins": _jenkins,
         "gitlab": _gitlab,
         "github": _github,
@@ -40,13 +59,10 @@ def outside_pipelines(settings: CiSettings, memory: RunMemory, clock: Clock) -> 
         "prow": _prow,
         "yunxiao": _yunxiao,
     }
-    made = {name: maker(settings, memory, clock) for name, maker in makers.items() if getattr(settings, f"{name}_url")}
-    return OutsidePipelines(
-        {name: pipeline for name, (pipeline, _) in made.items()}, tuple(close for _, close in made.values())
-    )
 
 
 Made = tuple["RemotePipeline", Callable[[], Awaitable[None]]]
+Maker = Callable[[CiSettings, RunMemory, Clock], Made]
 
 
 def _jenkins(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -136,3 +138,19 @@ async def test_a_wrong_question_is_a_sentence(db: Database, world: World, tmp_pa
     """From the command line and over HTTP."""
     with pytest.raises(BadInput):
         await reporter(db, world, tmp_path).asked(team, days, datetime.now(UTC))
+
+
+def test_the_command_line_prints_json(world: World) -> None:
+    """`slipway report`, beside a Slipway that runs or alone."""
+    data = world.directory / ".slipway"
+    data.mkdir()
+    db = Database(f"sqlite:///{data / 'slipway.db'}")
+    migrate(db)
+    good = [State.BUILDING, State.SUCCEEDED]
+    db.run_sync(lambda tx: deploy(tx, "a", "a" * 40, datetime.now(UTC) - timedelta(hours=1), good))
+    db.close()
+    argv = [sys.executable, "-m", "bot.cli", "report", "--team", "shop", "--config", str(world.directory)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["whole"]["deployments"], told["whole"]["deployment_frequency_per_day"]) == (1, 1 / 8)
