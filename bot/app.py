@@ -402,9 +402,8 @@ class App:
     def _hooks(self) -> Sequence[Any]:
         """Routes for CI systems and repositories; only senders with a secret have one."""
         settings = self.settings
-        names = {"github": "github_hook_secret", "gitlab": "gitlab_hook_secret", "jenkins": "jenkins_hook_secret"}
-        secrets = {sender: settings.ci_secret(field) for sender, field in names.items()}
-        secrets["standard"] = settings.ci_secret("standard_hook_secret")
+        senders = ("github", "gitlab", "jenkins", "tekton", "yunxiao", "sonar", "standard")
+        secrets = {sender: settings.ci_secret(f"{sender}_hook_secret") for sender in senders}
         if not any(secrets.values()):
             return ()
         from bot.deployments.hooked import Events

@@ -37,7 +37,18 @@ Settings = Mapping[str, Any]
 """One or several layers of `TargetDefaults` as plain values; nested ones are mappings too."""
 
 SPECS = ("pipeline", "gitops", "delivery", "verify", "gray")
-VALUES = ("url", "rollback_on_failure", "in_flight", "cluster", "auto_deploy", "paths", "gates", "soak", "supersede")
+VALUES = (
+    "url",
+    "rollback_on_failure",
+    "in_flight",
+    "cluster",
+    "auto_deploy",
+    "auto_deploy_tags",
+    "paths",
+    "gates",
+    "soak",
+    "supersede",
+)
 _SHELL, _VALUES = PipelineSpec().provider, GitopsSpec().format
 
 

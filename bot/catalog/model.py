@@ -204,6 +204,7 @@ class Target:
     in_flight: InFlight = InFlight.FINISH
     cluster: str = ""
     auto_deploy: bool = False
+    auto_deploy_tags: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     gates: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     gray: GrayRule = GrayRule()

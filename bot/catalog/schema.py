@@ -297,6 +297,8 @@ class TargetDefaults(Written):
     """Whether a newer deployment ends what the same person asked for before and still waits."""
     auto_deploy: bool | None = None
     """Whether a push to its branch deploys it by itself, in the name of who pushed."""
+    auto_deploy_tags: tuple[str, ...] | None = None
+    """Patterns of tags, such as `v*`: one that is pushed and stands on the branch is deployed by itself."""
     paths: tuple[str, ...] | None = None
     """Patterns of files in a shared repository, such as `pay/**`; a push that touches none of them deploys nothing."""
     gates: dict[str, Options] | None = None

@@ -15,6 +15,7 @@ import structlog
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
+from bot.deployments.audience import personal_places
 from bot.deployments.engine import Engine
 from bot.deployments.model import Deployment, Origin, State
 from bot.deployments.moves import Moves
@@ -22,10 +23,11 @@ from bot.deployments.service import Deployments, Wish
 from bot.errors import Refused
 from bot.pipelines.memory import RunMemory
 from bot.sources.git import Revision
-from bot.store import audit
+from bot.store import audit, outbox
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
+from bot.store.outbox import NewNotice, Notice
 from bot.store.runs import deployment_of
 
 log = structlog.get_logger(__name__)
@@ -46,10 +48,19 @@ class RunHint:
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
-    """Commits reached a branch. repo: `group/name`; commit: the branch's new head; files: changed, empty if unknown.
+class GateHint:
+    """A gate may say something else now: about this commit, or about this service (in this environment, if named)."""
 
-    email and user: who pushed. message: of the head commit.
+    commit: str = ""
+    service: str = ""
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Commits reached a branch, or a tag was made (then branch is empty). repo: `group/name`; commit: the new head.
+
+    files: changed, empty if unknown. email and user: who pushed. message: of the head commit.
     """
 
     provider: str
@@ -61,6 +72,12 @@ class Push:
     user: str = ""
     message: str = ""
     files: tuple[str, ...] = ()
+    tag: str = ""
+
+    @property
+    def what(self) -> str:
+        """`push to main`, or `tag v1.4.2`."""
+        return f"tag {self.tag}" if self.tag else f"push to {self.branch}"
 
 
 class Hooked(Protocol):
@@ -68,6 +85,10 @@ class Hooked(Protocol):
 
     async def run_changed(self, hint: RunHint) -> bool:
         """Wake the deployment that follows this run. False: none does."""
+        ...
+
+    async def gate_changed(self, hint: GateHint) -> bool:
+        """Wake the deployments that wait at their gates for this. False: none does."""
         ...
 
     async def pushed(self, push: Push) -> Sequence[str]:
@@ -80,6 +101,10 @@ class Resolver(Protocol):
 
     async def resolve(self, repo: str, ref: str | None, branch: str) -> Revision:
         """The commit a name stands for, read anew from the repository."""
+        ...
+
+    async def contains(self, repo: str, branch: str, commit: str) -> bool:
+        """Whether a commit that `resolve` found is on the branch."""
         ...
 
 
@@ -123,6 +148,22 @@ class Events:
             self._engine.poke(found)
         return found is not None
 
+    async def gate_changed(self, hint: GateHint) -> bool:
+        """Have the deployments that wait at their gates ask them again. False: none waits for this."""
+        at = self._clock()
+
+        def work(tx: Tx) -> list[int]:
+            waiting = rows.open_for(tx, hint.service, hint.environment)
+            ids = [one.id for one in waiting if one.state is State.GATING and hint.commit in ("", one.commit)]
+            for number in ids:
+                rows.wake(tx, number, at)
+            return ids
+
+        woken = await self._db.run(work)
+        for number in woken:
+            self._engine.poke(number)
+        return bool(woken)
+
     async def pushed(self, push: Push) -> Sequence[str]:
         """Start every target that follows this branch by itself; one line each.
 
@@ -140,7 +181,7 @@ class Events:
         for service in self._catalog().services.values():
             if _is_repo(resolve_repo(self._directory, service.repo), push.repo):
                 for target in service.targets.values():
-                    if target.auto_deploy and target.branch == push.branch and _touches(target.paths, push.files):
+                    if _follows(target, push):
                         yield service, target
 
     async def _start(self, push: Push, service: Service, target: Target) -> str:
@@ -149,20 +190,25 @@ class Events:
         if person is None:
             who = push.email or push.user or "somebody"
             return await self._refused(name, who, "unknown_caller", f"{who} is nobody in the catalog")
-        revision = await self._sources.resolve(resolve_repo(self._directory, service.repo), None, push.branch)
+        repo = resolve_repo(self._directory, service.repo)
+        revision = await self._sources.resolve(repo, push.tag or None, target.branch)
         if revision.commit != push.commit:
             # An older event that was repeated or came late; the newer one brings its own.
-            return f"{name}: {push.branch} is at another commit by now"
+            return f"{name}: {push.tag or push.branch} is at another commit by now"
+        if push.tag and not await self._sources.contains(repo, target.branch, revision.commit):
+            text = f"The tag {push.tag} of {service.name} is not on {target.branch}, so {name} does not follow it."
+            return await self._refused(name, person.id, "not_on_branch", text, push)
         try:
             started = await self._deployments.start(self._wish(push, service, target, person, revision))
         except Refused as error:
-            return await self._refused(name, person.id, error.code, error.message)
+            return await self._refused(name, person.id, error.code, error.sentence(), push)
         if started.deployment.state is State.QUEUED and not started.joined:
             await self._supersede(started.deployment)
         return f"{name}: {started.deployment.ref}"
 
     def _wish(self, push: Push, service: Service, target: Target, person: Person, revision: Revision) -> Wish:
         author = self._catalog().person_by_email(revision.author_email)
+        what = f"{push.tag}:{push.commit}" if push.tag else push.commit
         return Wish(
             person=person,
             service=service,
@@ -170,10 +216,10 @@ class Events:
             kind=Kind.NORMAL,
             commit=revision.commit,
             version=revision.version,
-            branch=push.branch,
-            reason=f"push to {push.branch}",
+            branch=push.branch or target.branch,
+            reason=push.what,
             origin=Origin("", ""),
-            key=f"push:{push.provider}:{push.commit}:{service.name}:{target.environment}",
+            key=f"push:{push.provider}:{what}:{service.name}:{target.environment}",
             author=author.id if author is not None else "",
         )
 
@@ -198,9 +244,21 @@ class Events:
             self._engine.poke(ended.id)
             self._moves.announce_changed(ended.id, ended)
 
-    async def _refused(self, name: str, who: str, code: str, text: str) -> str:
-        entry = AuditEntry(self._clock(), who[:128], "push:deploy", name[:255], "refused", code[:64], text[:1000])
-        await self._db.run(lambda tx: audit.append(tx, entry))
+    async def _refused(self, name: str, who: str, code: str, text: str, push: Push | None = None) -> str:
+        """On record, and told to the person: nobody else would ever know why nothing happened."""
+        at = self._clock()
+        entry = AuditEntry(at, who[:128], "push:deploy", name[:255], "refused", code[:64], text[:1000])
+
+        def work(tx: Tx) -> None:
+            audit.append(tx, entry)
+            for platform, place in personal_places(self._catalog(), who, self._moves.platforms)[:1] if push else ():
+                said = f"Your {push.what} did not deploy {name}." if push is not None else ""
+                key = f"push:{push.provider}:{push.commit}:{push.tag}:{name}:{platform}" if push is not None else ""
+                content = {"text": f"{said} {text}"[:3000], "card": None}
+                outbox.put(tx, NewNotice(key[:255], platform, place, Notice.MESSAGE, content=content, priority=1), at)
+
+        await self._db.run(work)
+        self._moves.announce_changed(0)
         log.info("push_refused", target=name, code=code)
         return f"{name}: refused ({code})"
 
@@ -213,7 +271,14 @@ def _wake(tx: Tx, intent: str, at: datetime) -> int | None:
 
 
 def _is_waiting_push(one: Deployment) -> bool:
-    return one.state is State.QUEUED and not one.origin.platform and one.reason.startswith("push to ")
+    return one.state is State.QUEUED and not one.origin.platform and one.reason.startswith(("push to ", "tag "))
+
+
+def _follows(target: Target, push: Push) -> bool:
+    """Whether this push deploys the target by itself. A tag is about the whole repository: paths do not count."""
+    if push.tag:
+        return any(fnmatchcase(push.tag, pattern) for pattern in target.auto_deploy_tags)
+    return target.auto_deploy and target.branch == push.branch and _touches(target.paths, push.files)
 
 
 def _is_repo(address: str, name: str) -> bool:

@@ -14,6 +14,9 @@ from typing import Protocol, runtime_checkable
 
 from bot.catalog.model import Service, Target
 
+INTENT_MARK = "slipway.dev/intent"
+"""Annotation, or label, that says in a cluster whose run it is."""
+
 
 class RunState(StrEnum):
     """States of a pipeline run. INTERRUPTED: it was ended from outside before it had a result; may be run again."""

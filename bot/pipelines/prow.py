@@ -19,12 +19,11 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import INTENT_MARK, PipelineRun, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import Http, said_in
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import FASTEST, PARAMETERS, Found, fill, look_again
 
-INTENT = "slipway.dev/intent"
 STATES: Mapping[str, RunState] = {
     "scheduling": RunState.QUEUED,
     "triggered": RunState.QUEUED,
@@ -109,8 +108,8 @@ class Prow:
             "job_execution_type": options.type.upper(),
             "pod_spec_options": {
                 "envs": {name: value for name, value in envs.items() if value} | {"SLIPWAY_INTENT": request.intent},
-                "labels": {INTENT: label_of(request.intent)},
-                "annotations": {INTENT: request.intent},
+                "labels": {INTENT_MARK: label_of(request.intent)},
+                "annotations": {INTENT_MARK: request.intent},
             },
         }
         if options.type != "periodic":
@@ -130,9 +129,11 @@ class Prow:
         """By the label, whose annotation says whose it is in full."""
         if self._cluster is None:
             return None
-        answer = await self._cluster.get_json(self._jobs, {"labelSelector": f"{INTENT}={label_of(request.intent)}"})
+        answer = await self._cluster.get_json(
+            self._jobs, {"labelSelector": f"{INTENT_MARK}={label_of(request.intent)}"}
+        )
         for job in (answer or {}).get("items", ()):
-            if job["metadata"].get("annotations", {}).get(INTENT) == request.intent:
+            if job["metadata"].get("annotations", {}).get(INTENT_MARK) == request.intent:
                 return Found(run_id=str(job["metadata"]["name"]))
         return None
 

@@ -19,12 +19,11 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import Artifact, PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import INTENT_MARK, Artifact, PipelineRun, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import Found, fill, look_again, percent_of
 
-INTENT = "slipway.dev/intent"
 PARAMS = {"commit": "{commit}", "branch": "{branch}", "version": "{version}", "intent": "{intent}"}
 SET_UP = frozenset(
     {"CouldntGetPipeline", "CouldntGetTask", "ParameterMissing", "InvalidWorkspaceBindings", "PipelineValidationFailed"}
@@ -93,7 +92,7 @@ class Tekton:
         """By its name; the annotation says whose it is."""
         name = run_name(request.intent)
         run = await self._http.get_json(f"{self._runs(request)}/{name}")
-        if run is None or run["metadata"].get("annotations", {}).get(INTENT) != request.intent:
+        if run is None or run["metadata"].get("annotations", {}).get(INTENT_MARK) != request.intent:
             return None
         return Found(run_id=name)
 
@@ -189,7 +188,7 @@ class Tekton:
         metadata = {
             "name": run_name(request.intent),
             "labels": {"app.kubernetes.io/managed-by": "slipway"},
-            "annotations": {INTENT: request.intent},
+            "annotations": {INTENT_MARK: request.intent},
         }
         return {"apiVersion": "tekton.dev/v1", "kind": "PipelineRun", "metadata": metadata, "spec": spec}
 

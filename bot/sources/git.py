@@ -82,6 +82,13 @@ class Source:
         commit = await self._find(mirror, repo, ref, branch)
         return await self._revision(mirror, commit, ref, branch)
 
+    async def contains(self, repo: str, branch: str, commit: str) -> bool:
+        """Whether a commit is on a branch, as last fetched by `resolve`."""
+        names = ("merge-base", "--is-ancestor", commit, f"refs/heads/{branch}")
+        if not is_safe_ref(branch) or not _FULL_COMMIT.fullmatch(commit):
+            return False
+        return (await self.mirror(repo).git(*names, check=False)).code == 0
+
     async def commits(self, repo: str, old: str, new: str, limit: int = 20) -> list[Commit]:
         """What `new` has and `old` has not, newest first, at most `limit`. Both are full commits.
 

@@ -27,6 +27,12 @@ def github_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     return bool(secret) and same(headers.get("x-hub-signature-256", ""), wanted)
 
 
+def sonar_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """`X-Sonar-Webhook-HMAC-SHA256` is the HMAC of the body, without a prefix."""
+    wanted = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return bool(secret) and same(headers.get("x-sonar-webhook-hmac-sha256", ""), wanted)
+
+
 def standard_signed(secret: str, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:
     """`webhook-signature` holds the HMAC of `id.timestamp.body`, and the timestamp is near."""
     key = _key(secret)

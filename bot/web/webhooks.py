@@ -18,17 +18,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.clock import Clock
-from bot.deployments.hooked import Hooked, Push, RunHint
+from bot.deployments.hooked import GateHint, Hooked, Push, RunHint
 from bot.errors import SlipwayError
+from bot.web import hook_bodies as bodies
 from bot.web import signatures
+from bot.web.hook_bodies import Event
 
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 5_000_000
 REMEMBERED = 10_000
-
-
-Event = RunHint | Push | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Hook:
 
 
 def webhook_routes(secrets: Mapping[str, str], hooked: Hooked, clock: Clock) -> list[Route]:
-    """Routes of the senders that have a secret. secrets: `github`, `gitlab`, `jenkins`, `standard` -> secret."""
+    """Routes of the senders that have a secret. secrets: a name of `SENDERS` -> secret."""
     hooks = [Hook(name, secrets[name], *parts) for name, parts in SENDERS.items() if secrets.get(name)]
     seen: OrderedDict[str, None] = OrderedDict()
     return [Route(f"/hooks/{hook.name}", _endpoint(hook, hooked, clock, seen), methods=["POST"]) for hook in hooks]
@@ -88,9 +87,11 @@ async def _answered(
     return JSONResponse({"status": said[0] if said else "ignored", "detail": list(said)}, 202 if said else 200)
 
 
-async def _done(event: RunHint | Push, hooked: Hooked) -> Sequence[str]:
+async def _done(event: RunHint | GateHint | Push, hooked: Hooked) -> Sequence[str]:
     if isinstance(event, RunHint):
         return ("woken",) if await hooked.run_changed(event) else ()
+    if isinstance(event, GateHint):
+        return ("woken",) if await hooked.gate_changed(event) else ()
     return await hooked.pushed(event)
 
 
@@ -103,128 +104,45 @@ async def _body(request: Request) -> bytes | None:
     return bytes(data)
 
 
-# --- GitHub
-
-
-def _read_github(headers: Mapping[str, str], body: Any) -> Event:
-    match headers.get("x-github-event"):
-        case "workflow_run" | "workflow_job":
-            run = body.get("workflow_run") or {"id": body["workflow_job"]["run_id"]}
-            return RunHint("github", run_id=str(run["id"]))
-        case "push":
-            return _github_push(headers, body)
-    return None
-
-
-def _github_push(headers: Mapping[str, str], body: Any) -> Push | None:
-    branch = str(body["ref"]).removeprefix("refs/heads/")
-    if branch == body["ref"] or body.get("deleted"):
-        return None
-    pusher, head = body.get("pusher") or {}, body.get("head_commit") or {}
-    return Push(
-        provider="github",
-        event_id=headers.get("x-github-delivery", ""),
-        repo=str(body["repository"]["full_name"]),
-        branch=branch,
-        commit=str(body["after"]),
-        email=str(pusher.get("email") or ""),
-        user=str(pusher.get("name") or ""),
-        message=str(head.get("message") or ""),
-        files=_files(body.get("commits"), complete=len(body.get("commits") or ()) < 20),
-    )
-
-
-# --- GitLab
-
-
-def _read_gitlab(headers: Mapping[str, str], body: Any) -> Event:
-    match body.get("object_kind"):
-        case "pipeline":
-            attributes = body["object_attributes"]
-            intent = next(
-                (one["value"] for one in attributes.get("variables") or () if one["key"] == "SLIPWAY_INTENT"), ""
-            )
-            return RunHint("gitlab", str(intent), str(attributes["id"]))
-        case "build":
-            return RunHint("gitlab", run_id=str(body["pipeline_id"]))
-        case "push":
-            return _gitlab_push(headers, body)
-    return None
-
-
-def _gitlab_push(headers: Mapping[str, str], body: Any) -> Push | None:
-    branch, commit = str(body["ref"]).removeprefix("refs/heads/"), str(body.get("checkout_sha") or body["after"])
-    if branch == body["ref"] or not commit.strip("0"):
-        return None
-    commits = body.get("commits") or []
-    head: Mapping[str, Any] = next((one for one in commits if one.get("id") == commit), {})
-    return Push(
-        provider="gitlab",
-        event_id=headers.get("idempotency-key") or headers.get("x-gitlab-event-uuid", ""),
-        repo=str(body["project"]["path_with_namespace"]),
-        branch=branch,
-        commit=commit,
-        email=str(body.get("user_email") or (head.get("author") or {}).get("email") or ""),
-        user=str(body.get("user_username") or ""),
-        message=str(head.get("message") or ""),
-        files=_files(commits, complete=len(commits) == body.get("total_commits_count", len(commits))),
-    )
-
-
-def _files(commits: Any, *, complete: bool) -> tuple[str, ...]:
-    """Every file the commits touched; nothing if the sender left commits out, so that no filter is fooled."""
-    if not complete:
-        return ()
-    names = {
-        str(name) for one in commits or () for kind in ("added", "modified", "removed") for name in one.get(kind) or ()
-    }
-    return tuple(sorted(names))
-
-
-# --- Jenkins and everybody else
-
-
-def _read_jenkins(_headers: Mapping[str, str], body: Any) -> Event:
-    """The Notification plugin's body; the parameter that carries the intent comes back by itself."""
-    build = body["build"]
-    intent = str((build.get("parameters") or {}).get("SLIPWAY_INTENT", ""))
-    # `job/team/job/app/` is the job team/app; `name` alone would leave the folder out.
-    job = "/".join(str(body.get("url", "")).strip("/").split("/")[1::2])
-    return RunHint("jenkins", intent, str(build["number"]), job)
-
-
-def _read_standard(_headers: Mapping[str, str], body: Any) -> Event:
-    """`{"type": "run.updated", "data": {"provider", "intent"} or {"provider", "run_id"}}`, from scripts."""
-    if not str(body.get("type", "")).startswith("run."):
-        return None
-    data = body["data"]
-    return RunHint(str(data.get("provider", "")), str(data.get("intent", "")), str(data.get("run_id", "")))
-
-
 _Parts = tuple[
     Callable[[str, Request, bytes, Clock], bool],
     Callable[[Mapping[str, str], Any], Event],
     Callable[[Mapping[str, str]], str],
 ]
+
+
+def _by_token(secret: str, request: Request, _body: bytes, _clock: Clock) -> bool:
+    """For senders that sign nothing."""
+    return signatures.bearer(secret, request.headers, request.query_params)
+
+
 SENDERS: Mapping[str, _Parts] = {
     "github": (
         lambda secret, request, body, _clock: signatures.github_signed(secret, request.headers, body),
-        _read_github,
+        bodies.read_github,
         lambda headers: headers.get("x-github-delivery", ""),
     ),
     "gitlab": (
         lambda secret, request, body, clock: signatures.gitlab_genuine(secret, request.headers, body, clock()),
-        _read_gitlab,
+        bodies.read_gitlab,
         lambda headers: headers.get("idempotency-key", ""),
     ),
-    "jenkins": (
-        lambda secret, request, _body, _clock: signatures.bearer(secret, request.headers, request.query_params),
-        _read_jenkins,
+    "jenkins": (_by_token, bodies.read_jenkins, lambda _headers: ""),
+    "tekton": (
+        _by_token,
+        bodies.read_tekton,
+        # Two events are the same if source and id are; a structured one is small harm when it comes twice.
+        lambda headers: f"{headers['ce-source']} {headers['ce-id']}" if "ce-id" in headers else "",
+    ),
+    "yunxiao": (_by_token, bodies.read_yunxiao, lambda _headers: ""),
+    "sonar": (
+        lambda secret, request, body, _clock: signatures.sonar_signed(secret, request.headers, body),
+        bodies.read_sonar,
         lambda _headers: "",
     ),
     "standard": (
         lambda secret, request, body, clock: signatures.standard_signed(secret, request.headers, body, clock()),
-        _read_standard,
+        bodies.read_standard,
         lambda headers: headers.get("webhook-id", ""),
     ),
 }

@@ -25,6 +25,9 @@ SECRETS = {
     "github_hook_secret": SecretStr("github-secret"),
     "gitlab_hook_secret": SecretStr("gitlab-token"),
     "jenkins_hook_secret": SecretStr("jenkins-token"),
+    "tekton_hook_secret": SecretStr("tekton-token"),
+    "yunxiao_hook_secret": SecretStr("yunxiao-token"),
+    "sonar_hook_secret": SecretStr("sonar-secret"),
 }
 
 
@@ -91,6 +94,9 @@ async def test_a_forged_or_useless_event_changes_nothing(world: World) -> None:
         assert (await client.post("/hooks/github", content=body)).status_code == 401
         assert (await client.post("/hooks/jenkins?token=wrong", content=b"{}")).status_code == 401
         assert (await client.post("/hooks/gitlab", content=b"{}")).status_code == 401
+        assert (await client.post("/hooks/tekton", content=b"{}")).status_code == 401
+        assert (await client.post("/hooks/yunxiao?token=", content=b"{}")).status_code == 401
+        assert (await client.post("/hooks/sonar", content=b"{}")).status_code == 401
         assert (await client.post("/hooks/standard", content=b"{}")).status_code == 404
         assert (await client.post("/hooks/jenkins?token=jenkins-token", content=b"[]")).status_code == 400
         headers = {"X-Hub-Signature-256": signature("github-secret", b"{}"), "X-GitHub-Event": "star"}
@@ -144,6 +150,62 @@ async def test_a_newer_push_replaces_one_that_still_waits(world: World) -> None:
             await push(client, push_body(world.push(text)), f"d{number}")
         ends = [(await slipway.ends(number)).state for number in (1, 2, 3)]
     assert ends == [State.SUCCEEDED, State.SUPERSEDED, State.SUCCEEDED]
+
+
+async def test_a_tag_is_a_release_where_the_catalog_says_so(world: World) -> None:
+    """Tagged on the branch, it goes out under its name; other names, and tags beside the branch, do not."""
+    environments = {"prod": {"branch": "main", "order": 2, "defaults": {"auto_deploy_tags": ["v*"]}}}
+    world.write_root(environments=environments)
+    commit = world.push("second")
+    for tag in ("v1.4.2", "nightly"):
+        world.tag(tag)
+    aside = world.push("not merged", branch="aside")
+    world.tag("v2.0.0")
+
+    def tagged(tag: str, head: str) -> bytes:
+        return push_body(head, ref=f"refs/tags/{tag}", commits=[])
+
+    async with hooked(world) as (slipway, client):
+        assert (await push(client, push_body(commit), "d0")).json()["status"] == "ignored"
+        assert (await push(client, tagged("nightly", commit), "d1")).json()["status"] == "ignored"
+        refused = (await push(client, tagged("v2.0.0", aside), "d2")).json()["status"]
+        assert refused == "app/prod: refused (not_on_branch)"
+        assert (await push(client, tagged("v1.4.2", commit), "d3")).json()["detail"] == ["app/prod: d-1"]
+        await push(client, tagged("v1.4.2", commit), "d4")
+        seen = await slipway.ends()
+        assert await slipway.get(2) is None
+        await slipway.quiet()
+        told = [one.text for one in await slipway.messages("owner") if one.place == "@slipway" and one.text]
+    assert (seen.state, seen.release_version, seen.reason) == (State.SUCCEEDED, "v1.4.2", "tag v1.4.2")
+    assert told == [
+        "Your tag v2.0.0 did not deploy app/prod. The tag v2.0.0 of app is not on main, so app/prod does not follow it."
+    ]
+
+
+async def test_who_sends_about_runs_and_gates_wakes_whom_it_concerns(world: World) -> None:
+    """Tekton, Yunxiao and SonarQube tell of their ends; a repeated CloudEvent is seen before, a strange one ignored."""
+    world.push("second", test="sleep 60")
+    bearer = {"Authorization": "Bearer tekton-token"}
+    async with hooked(world) as (slipway, client):
+        await slipway.say("owner", "/deploy app prod")
+        seen = await slipway.reaches(State.BUILDING)
+        intent = f"{seen.intent}-r1"
+        metadata = {"name": "slipway-1", "annotations": {"slipway.dev/intent": intent}}
+        event = {"ce-type": "dev.tekton.event.pipelinerun.running.v1", "ce-id": "1", "ce-source": "/x"}
+        for said in ("woken", "seen before"):
+            run = {"pipelineRun": {"metadata": metadata}}
+            answer = await client.post("/hooks/tekton", json=run, headers=bearer | event)
+            assert answer.json()["status"] == said
+        params = {"SLIPWAY_INTENT": intent}
+        task: dict[str, Any] = {"event": "task", "task": {"pipelineId": 1, "buildNumber": 2}, "globalParams": params}
+        answer = await client.post("/hooks/yunxiao?token=yunxiao-token", json=task)
+        assert answer.json()["status"] == "woken"
+        raw = json.dumps({"taskId": "AY", "revision": seen.commit}).encode()
+        signed = {"X-Sonar-Webhook-HMAC-SHA256": signature("sonar-secret", raw).removeprefix("sha256=")}
+        answer = await client.post("/hooks/sonar", content=raw, headers=signed)
+        assert (answer.status_code, answer.json()["status"]) == (200, "ignored")  # It builds, it is not at its gates.
+        await slipway.say("owner", "/cancel d-1")
+        await slipway.ends()
 
 
 async def test_a_jenkins_run_is_known_by_its_hook(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

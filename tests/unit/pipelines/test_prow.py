@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState
+from bot.pipelines.base import INTENT_MARK, Pipeline, PipelineRun, RunRequest, RunState
 from bot.pipelines.http import make_client
-from bot.pipelines.prow import INTENT, Prow, label_of
+from bot.pipelines.prow import Prow, label_of
 from bot.pipelines.remote import RemotePipeline
 from tests.contract.remote_worlds import ProwWorld, memory, prow_world, remote_request
 from tests.fakes.prow import TOKEN, FakeProw
@@ -54,7 +54,7 @@ async def test_a_postsubmit_builds_exactly_our_commit(world: ProwWorld) -> None:
     await world.pipeline.trigger(request)
     (job,) = world.fake.jobs.values()
     assert job.refs == {"org": "team", "repo": "hello", "base_ref": "main", "base_sha": request.commit}
-    assert (job.annotations, job.labels) == ({INTENT: request.intent}, {INTENT: label_of(request.intent)})
+    assert (job.annotations, job.labels) == ({INTENT_MARK: request.intent}, {INTENT_MARK: label_of(request.intent)})
     assert job.build.parameters["SLIPWAY_INTENT"] == request.intent
 
 
