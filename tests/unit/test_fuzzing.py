@@ -20,17 +20,21 @@ from starlette.applications import Starlette
 from bot.app import App, Outside
 from bot.chat.base import IncomingCommand
 from bot.clock import utc_now
-from bot.deployments.hooked import Push, RunHint
+from bot.deployments.hooked import GateHint, Push, RunHint
 from bot.errors import CatalogInvalid
 from bot.store import inbox
 from bot.web.webhooks import webhook_routes
 from tests.support.running import POLL, Running, settings_for
 from tests.support.world import make_world
 
-SECRETS = {"github": "g" * 32, "gitlab": "l" * 32, "jenkins": "j" * 32, "standard": "s" * 32}
+BY_TOKEN = ("jenkins", "tekton", "yunxiao")
+SECRETS = {"github": "g" * 32, "gitlab": "l" * 32, "sonar": "o" * 32, "standard": "s" * 32} | dict.fromkeys(
+    BY_TOKEN, "t" * 32
+)
 WORDS = """ref after before repository full_name commits pusher head_commit workflow_run workflow_job run_id id build
 number parameters url object_kind object_attributes variables key value project path_with_namespace type data provider
-event user team channel text ts actions action_id container message view state values payload command"""
+event task pipelineId buildNumber globalParams pipelineRun metadata annotations revision user team channel text ts actions action_id container message view state values payload command"""
+PIPELINE_RUN = "dev.tekton.event.pipelinerun.failed.v1"
 _KEYS = st.sampled_from(sorted(WORDS.split())) | st.text(max_size=8)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -45,6 +49,10 @@ class Deaf:
 
     async def run_changed(self, hint: RunHint) -> bool:
         assert isinstance(hint.intent, str)
+        return False
+
+    async def gate_changed(self, hint: GateHint) -> bool:
+        assert isinstance(hint.commit, str)
         return False
 
     async def pushed(self, push: Push) -> Sequence[str]:
@@ -77,11 +85,16 @@ def test_signed_nonsense_from_github_is_answered(body: bytes, event: str) -> Non
 
 @settings(max_examples=100, deadline=None)
 @given(BODIES)
-def test_genuine_nonsense_from_gitlab_and_jenkins_is_answered(body: bytes) -> None:
-    """The same with a token."""
-    gitlab = post("/hooks/gitlab", body, {"x-gitlab-token": SECRETS["gitlab"]})
-    jenkins = post("/hooks/jenkins", body, {"authorization": f"Bearer {SECRETS['jenkins']}"})
-    assert {gitlab.status_code, jenkins.status_code} <= {200, 202, 400}
+def test_genuine_nonsense_from_the_others_is_answered(body: bytes) -> None:
+    """The same with a token, or SonarQube's signature."""
+    signed = hmac.new(SECRETS["sonar"].encode(), body, hashlib.sha256).hexdigest()
+    answers = [
+        post("/hooks/gitlab", body, {"x-gitlab-token": SECRETS["gitlab"]}),
+        post("/hooks/sonar", body, {"x-sonar-webhook-hmac-sha256": signed}),
+        *(post(f"/hooks/{name}", body, {"authorization": f"Bearer {SECRETS[name]}"}) for name in BY_TOKEN),
+        post("/hooks/tekton", body, {"authorization": f"Bearer {SECRETS['tekton']}", "ce-type": PIPELINE_RUN}),
+    ]
+    assert {answer.status_code for answer in answers} <= {200, 202, 400}
 
 
 @settings(max_examples=100, deadline=None)
