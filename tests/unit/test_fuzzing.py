@@ -33,8 +33,8 @@ SECRETS = {"github": "g" * 32, "gitlab": "l" * 32, "sonar": "o" * 32, "standard"
 )
 WORDS = """ref after before repository full_name commits pusher head_commit workflow_run workflow_job run_id id build
 number parameters url object_kind object_attributes variables key value project path_with_namespace type data provider
-event task pipelineId buildNumber globalParams pipelineRun metadata annotations revision user team channel text ts actions
-action_id container message view state values payload command"""
+event task pipelineId buildNumber globalParams pipelineRun metadata annotations revision user team
+channel text ts actions action_id container message view state values payload command"""
 PIPELINE_RUN = "dev.tekton.event.pipelinerun.failed.v1"
 _KEYS = st.sampled_from(sorted(WORDS.split())) | st.text(max_size=8)
 JSON = st.recursive(
