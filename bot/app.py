@@ -246,7 +246,9 @@ class App:
             self.slack.adapter(self.dispatcher, self.db, self.catalog) if self.slack is not None else None
         )
         self.feishu_adapter = (
-            self.feishu.adapter(self.dispatcher, Clicks(self.dispatcher)) if self.feishu is not None else None
+            self.feishu.adapter(self.dispatcher, Clicks(self.dispatcher), self.commands)
+            if self.feishu is not None
+            else None
         )
         self.signals = Signals(self.db, self._hear)
         self.housekeeping = Housekeeping()

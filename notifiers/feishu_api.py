@@ -27,6 +27,7 @@ TIMEOUT = 10.0
 RENEW_BEFORE = 1800.0
 """Seconds: with less left, the platform hands out a new token while the old one stays valid."""
 CREDENTIAL_PAUSE = 60.0
+GRANTED = 1
 CLOSED_PAUSE = 300.0
 
 TOKEN_CODES = frozenset([99991661, 99991663, 99991664, 99991668])
@@ -131,6 +132,11 @@ class FeishuApi:
             token = str(data.get("page_token") or "")
             if not data.get("has_more") or not token:
                 return
+
+    async def scopes(self) -> frozenset[str]:
+        """What the company granted the app. Raises as `call`."""
+        found = ((await self.call("GET", "/open-apis/application/v6/scopes")).get("data") or {}).get("scopes") or ()
+        return frozenset(str(one.get("scope_name")) for one in found if one.get("grant_status") == GRANTED)
 
     async def connection(self) -> dict[str, Any]:
         """Where to open the long connection, and its settings. Raises ChatUnavailable: try again later."""

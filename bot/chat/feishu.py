@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -59,13 +59,14 @@ class FeishuAdapter:
         *,
         keys: wire.Keys | None,
         long_connection: bool = False,
+        commands: Sequence[tuple[str, str]] = (),
         now: Callable[[], float] = time.time,
         patience: float = CLICK_PATIENCE,
     ) -> None:
         """keys: for the webhook, none without one; catalog: as it was read; now: Unix seconds.
 
-        long_connection: receive that way; the webhook, if it has keys, stays open beside it. patience: seconds until a
-        click is answered although it is not decided.
+        long_connection: receive that way; the webhook, if it has keys, stays open beside it. commands: name and summary
+        of what may be typed. patience: seconds until a click is answered although it is not decided.
         """
         self._inbound = inbound
         self._clicks = clicks
@@ -74,6 +75,7 @@ class FeishuAdapter:
         self._people = people
         self._catalog = catalog
         self._keys = keys
+        self._commands = tuple(commands)
         self._now = now
         self._patience = patience
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -100,6 +102,7 @@ class FeishuAdapter:
 
     def _reached(self) -> None:
         self._later(self.refresh())
+        self._later(self._show_commands())
         if self._connection is not None:
             self._connection.start()
 
@@ -137,6 +140,16 @@ class FeishuAdapter:
         await asyncio.sleep(REFRESH_AFTER)
         self._refreshing = False
         await self.refresh()
+
+    async def _show_commands(self) -> None:
+        from bot.chat.feishu_panel import update_panel
+
+        try:
+            changed = await update_panel(self._api, self._commands)
+        except ProviderError as error:
+            log.info("feishu_panel_not_updated", error=error.message)
+        else:
+            log.info("feishu_panel_updated", changed=changed)
 
     async def _reaching(self) -> None:
         pause = 1.0

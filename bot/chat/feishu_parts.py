@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bot.catalog.model import Catalog
@@ -11,6 +11,7 @@ from bot.chat.feishu import FeishuAdapter
 from bot.chat.feishu_people import FeishuPeople
 from bot.chat.feishu_wire import Keys
 from bot.clock import Clock
+from bot.commanding import Command
 from notifiers.feishu import FeishuClient
 from notifiers.feishu_api import FeishuApi
 
@@ -31,7 +32,7 @@ class FeishuParts:
         self._catalog = catalog
         self._clock = clock
 
-    def adapter(self, inbound: Inbound, clicks: ClickHandler) -> FeishuAdapter:
+    def adapter(self, inbound: Inbound, clicks: ClickHandler, commands: Sequence[Command]) -> FeishuAdapter:
         """The inbound side, handing over to `inbound` and `clicks`."""
         return FeishuAdapter(
             inbound,
@@ -42,6 +43,7 @@ class FeishuParts:
             self._catalog,
             keys=self._keys(),
             long_connection=self._settings.feishu_long_connection,
+            commands=[(one.name, one.summary) for one in commands],
             now=lambda: self._clock().timestamp(),
         )
 

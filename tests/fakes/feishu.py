@@ -149,6 +149,7 @@ class FakeFeishu:
         self.granted = {*SCOPES, *OPTIONAL}
         self.subscribed = [*EVENTS, *OPTIONAL_EVENTS]
         self.callbacks = [*CALLBACKS]
+        self.encryption: dict[str, str] = {}
         self.users: dict[str, dict[str, Any]] = {}
         self.user_groups: dict[str, list[str]] = {}
         self.departments: dict[str, str] = {}
@@ -470,7 +471,8 @@ class FakeFeishu:
 
     async def _application(self, _request: web.Request, _body: Any) -> dict[str, Any]:
         callback = {"callback_type": "webhook", "subscribed_callbacks": self.callbacks}
-        return {"data": {"app": {"app_id": APP_ID, "online_version_id": "oav_1", "callback_info": callback}}}
+        app = {"app_id": APP_ID, "online_version_id": "oav_1", "callback_info": callback, "encryption": self.encryption}
+        return {"data": {"app": app}}
 
     async def _app_version(self, request: web.Request, _body: Any) -> dict[str, Any]:
         if request.query.get("lang") not in ("zh_cn", "en_us", "ja_jp") or request.match_info["version"] != "oav_1":
