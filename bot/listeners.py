@@ -70,7 +70,7 @@ def _problems(settings: ListenerSettings) -> Iterator[str]:
     lists = {
         "DINGTALK_ROBOTS": (settings.dingtalk_robots, (1, 2), "name=token secret"),
         "WECOM_ROBOTS": (settings.wecom_robots, (1,), "name=key"),
-        "SLIPWAY_WEBHOOKS": (settings.webhooks, (2,), "name=https://… whsec_…"),
+        "SLIPWAY_WEBHOOKS": (settings.webhooks, (2, 3), "name=https://… whsec_…"),
     }
     for alias, (value, sizes, shape) in lists.items():
         try:
@@ -88,15 +88,17 @@ def _problems(settings: ListenerSettings) -> Iterator[str]:
 
 
 def _unsafe_webhooks(settings: ListenerSettings) -> Iterator[str]:
-    from notifiers.webhook import key_of
+    from notifiers.webhook import CDEVENTS, SLIPWAY, key_of
 
     try:
         entries = named(settings.webhooks)
     except ValueError:
         return
     for name, words in entries.items():
-        if len(words) != 2:
+        if len(words) not in (2, 3):
             continue
+        if words[2:] not in ([], [SLIPWAY], [CDEVENTS]):
+            yield f"SLIPWAY_WEBHOOKS: '{name}' may say `{SLIPWAY}` or `{CDEVENTS}` after its secret, nothing else"
         if not words[0].startswith(("https://", "http://127.0.0.1", "http://localhost")):
             yield f"SLIPWAY_WEBHOOKS: the address of '{name}' must begin with https://"
         try:

@@ -73,6 +73,7 @@ class Card:
     state: the deployment's state, or "info", "refused", "error" for cards that are not about one deployment.
     progress: 0-100, None for no bar. fields: label -> value, in order. excerpt: log lines, empty for none. chart: shown
     where the platform takes pictures from us.
+    about: the same facts for programs, under names that do not change: service, environment, kind, version, ...
     """
 
     title: str
@@ -85,6 +86,7 @@ class Card:
     excerpt: str = ""
     buttons: tuple[Button, ...] = ()
     chart: Chart | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

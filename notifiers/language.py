@@ -30,7 +30,7 @@ SPOKEN = ("words", "did", "said", "wish", "kind", "verb", "guess", "value", "unt
 """Holes that hold words of ours."""
 
 OUTSIDE = frozenset(
-    ["reason", "version", "branch", "commit", "digest", "before", "url", "git commit", "failed tests"]
+    ["reason", "version", "branch", "commit", "digest", "before", "url", "pipeline", "git commit", "failed tests"]
 ) | {"requested by", "approved by", "rule", "type", "for example"}
 """Fields that hold outside text only."""
 

@@ -76,8 +76,26 @@ def deployment_message(view: View) -> Message:
         fields=_fields(view),
         excerpt="\n".join(seen.data.failure.lines) if seen.data.failure else "",
         buttons=buttons(view),
+        about=_about(seen),
     )
     return Message(f"{title} ({seen.ref})", card)
+
+
+def _about(seen: Deployment) -> dict[str, str]:
+    """For programs: what was deployed where, and what ran there before."""
+    facts = {
+        "service": seen.service,
+        "environment": seen.environment,
+        "kind": seen.kind.value,
+        "version": seen.release_version,
+        "commit": seen.commit,
+        "digest": seen.digest,
+        "before": seen.data.before.version if seen.data.before else "",
+        "requested_by": seen.requested_by,
+        "pipeline": seen.data.run_url,
+        "url": seen.data.url,
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 def approval_message(view: View) -> Message:
@@ -108,7 +126,9 @@ def failure_message(view: View) -> Message:
     where = f" at the step '{failure.step}'" if failure is not None else ""
     title = f"{_title(seen)}{where if seen.state is State.FAILED else ''}"
     fields = {
-        key: value for key, value in full.fields.items() if key in ("failed step", "failed tests", "log", "commit")
+        key: value
+        for key, value in full.fields.items()
+        if key in ("failed step", "failed tests", "log", "commit", "pipeline")
     }
     text = _text(view)
     hint = _next(view)
@@ -334,6 +354,7 @@ def _fields(view: View) -> dict[str, str]:
         "reason": seen.reason or (data.emergency.reason if data.emergency else ""),
         "approved by": _names(view, _approvers(view)),
         "url": data.url if seen.state in (State.SUCCEEDED, State.ROLLED_BACK) else "",
+        "pipeline": data.run_url if data.run_url.startswith(("https://", "http://")) else "",
         "git commit": data.revision[:12],
         "failed step": data.failure.step if data.failure else "",
         "gates": gating.said(data.gates),

@@ -1,7 +1,8 @@
 """Results to anybody's own address: a CloudEvent, signed by Standard Webhooks, sent again until it is taken.
 
 Places: the name of an address in SLIPWAY_WEBHOOKS. A receiver checks the signature over `id.timestamp.body` and drops
-an id it has seen. Source: standardwebhooks.com specification; cloudevents.io "CloudEvents 1.0.2", structured mode.
+an id it has seen. An address may ask for CDEvents instead of our own vocabulary. Source: standardwebhooks.com
+specification; cloudevents.io "CloudEvents 1.0.2", structured mode.
 """
 
 from __future__ import annotations
@@ -14,14 +15,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
+from typing import Any
 
 import httpx
 
 from bot.clock import Clock, utc_now
 from notifiers.base import ChatRejected, ChatUnavailable
 from notifiers.card import Message
+from notifiers.cdevents import cd_event
 
 SOURCE = "/slipway"
+SLIPWAY, CDEVENTS = "slipway", "cdevents"
+UNSAID = "unsaid"
+"""Stands for a message that the address's vocabulary has no word for."""
 PREFIX = "whsec_"
 GONE = 410
 MAX_EXCERPT = 8_000
@@ -29,10 +35,14 @@ MAX_EXCERPT = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to send, and the key both sides have (`whsec_` and base64). Both may be secrets."""
+    """Where to send, and the key both sides have (`whsec_` and base64). Both may be secrets.
+
+    vocabulary: `slipway`, or `cdevents` for what is deployed and how it ended in words other tools know.
+    """
 
     url: str = field(repr=False)
     secret: str = field(repr=False)
+    vocabulary: str = SLIPWAY
 
 
 class WebhookClient:
@@ -52,7 +62,9 @@ class WebhookClient:
         if address is None:
             raise ChatRejected(f"There is no webhook '{place}': name it in SLIPWAY_WEBHOOKS or correct the catalog.")
         number = f"evt_{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-        body = self._event(number, message)
+        body = self._body(address, number, message)
+        if body is None:
+            return UNSAID
         stamp = str(int(self._clock().timestamp()))
         headers = {
             "content-type": "application/cloudevents+json; charset=utf-8",
@@ -75,7 +87,15 @@ class WebhookClient:
     async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
         """Nothing: an event stays as it was sent; the next result is an event of its own."""
 
-    def _event(self, number: str, message: Message) -> bytes:
+    def _body(self, address: Address, number: str, message: Message) -> bytes | None:
+        at = self._clock().astimezone(UTC).isoformat().replace("+00:00", "Z")
+        if address.vocabulary == CDEVENTS:
+            event = cd_event(message.card, number, SOURCE, at) if message.card is not None else None
+        else:
+            event = self._event(number, message, at)
+        return json.dumps(event, ensure_ascii=False).encode() if event is not None else None
+
+    def _event(self, number: str, message: Message, at: str) -> dict[str, Any]:
         card = message.card
         data: dict[str, object] = {"text": message.text}
         if card is not None:
@@ -87,18 +107,18 @@ class WebhookClient:
                 "fields": dict(card.fields),
                 "steps": [{"name": one.name, "state": str(one.state), "detail": one.detail} for one in card.steps],
                 "log": card.excerpt[-MAX_EXCERPT:],
+                "about": dict(card.about),
             }
-        event = {
+        return {
             "specversion": "1.0",
             "id": number,
             "source": SOURCE,
             "type": f"dev.slipway.deployment.{card.state}.v1" if card is not None else "dev.slipway.message.v1",
             "subject": card.deployment if card is not None and card.deployment else "slipway",
-            "time": self._clock().astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "time": at,
             "datacontenttype": "application/json",
             "data": data,
         }
-        return json.dumps(event, ensure_ascii=False).encode()
 
 
 def signature(secret: str, number: str, timestamp: str, body: bytes) -> str:

@@ -45,3 +45,4 @@ async def test_results_reach_everybody_who_listens(tmp_path: Path) -> None:
     assert all("已在 prod 运行" in one["markdown"].get("text", one["markdown"].get("content")) for one in fake.groups)
     (event,) = fake.events
     assert event["data"]["state"] == "succeeded"
+    assert event["data"]["about"]["service"] == "app"

@@ -171,6 +171,56 @@ async def test_a_webhook_gets_a_signed_cloud_event(fake: FakeRobots, http: httpx
     assert (first["specversion"], first["subject"], first["type"]) == ("1.0", "d-1", "dev.slipway.deployment.failed.v1")
     assert first["id"] == again["id"]
     assert first["data"]["fields"] == {"url": "https://x.example/a"}
+    assert "about" in first["data"]
+
+
+ABOUT = {"service": "pay", "environment": "prod", "version": "1.4.2", "digest": "sha256:ab12", "commit": "c" * 40}
+
+
+def ended(state: str, **about: str) -> Message:
+    return Message("x", Card("x", state, "d-7", text="why", about=ABOUT | about))
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "subject"),
+    [
+        (ended("succeeded"), "dev.cdevents.service.deployed.0.3.0", "pay"),
+        (ended("succeeded", before="1.4.1"), "dev.cdevents.service.upgraded.0.3.0", "pay"),
+        (ended("succeeded", kind="rollback", before="1.4.3"), "dev.cdevents.service.rolledback.0.3.0", "pay"),
+        (ended("rolled_back", before="1.4.1"), "dev.cdevents.service.rolledback.0.3.0", "pay"),
+        (ended("failed", pipeline="https://ci.example/1"), "dev.cdevents.pipelinerun.finished.0.3.0", "d-7"),
+        (ended("cancelled"), "dev.cdevents.pipelinerun.finished.0.3.0", "d-7"),
+    ],
+)
+async def test_an_address_may_ask_for_cdevents(
+    fake: FakeRobots, http: httpx.AsyncClient, message: Message, kind: str, subject: str
+) -> None:
+    """The CloudEvent says what the CDEvent inside says, as its binding demands; nothing in it is unknown."""
+    client = WebhookClient(http, {"ci": Address(f"{fake.url}/hook", robots.WEBHOOK_SECRET, "cdevents")})
+    await client.post("ci", message, "k")
+    (event,) = fake.events
+    context = event["data"]["context"]
+    assert (event["type"], event["subject"], event["specversion"]) == (kind, subject, "1.0")
+    assert (context["type"], context["id"], context["source"]) == (kind, event["id"], event["source"])
+    assert (context["timestamp"], context["specversion"]) == (event["time"], "0.5.1")
+    assert set(event["data"]) == {"context", "subject", "customData", "customDataContentType"}
+    content = event["data"]["subject"]["content"]
+    if subject == "pay":
+        assert content == {
+            "environment": {"id": "prod"},
+            "artifactId": "pkg:generic/pay@1.4.2?checksum=sha256:ab12",
+        }
+    else:
+        assert content["outcome"] in ("failure", "cancel")
+    assert event["data"]["customData"]["deployment"] == "d-7"
+
+
+async def test_what_has_no_word_is_not_sent(fake: FakeRobots, http: httpx.AsyncClient) -> None:
+    """A question that waits, and a message that is about no deployment."""
+    client = WebhookClient(http, {"ci": Address(f"{fake.url}/hook", robots.WEBHOOK_SECRET, "cdevents")})
+    for message in (ended("awaiting_approval"), Message("hello")):
+        assert await client.post("ci", message, "k") == "unsaid"
+    assert fake.events == []
 
 
 @pytest.mark.parametrize(
@@ -199,12 +249,20 @@ def test_settings_name_what_is_wrong_and_never_show_it(tmp_path: Path) -> None:
         "SLIPWAY_CONFIG": str(tmp_path),
         "DINGTALK_ROBOTS": "hush-token",
         "WECOM_ROBOTS": "ops=hush-key more",
-        "SLIPWAY_WEBHOOKS": "ci=http://elsewhere.example/hush whsec_aHVzaA==",
+        "SLIPWAY_WEBHOOKS": "ci=http://elsewhere.example/hush whsec_aHVzaA== hushes",
         "DINGTALK_APP_KEY": "k",
         "WECOM_CORP_ID": "c",
     }
     with pytest.raises(SettingsInvalid) as caught:
         read_settings(values)
-    for name in ("DINGTALK_ROBOTS", "WECOM_ROBOTS", "https://", "24 bytes", "DINGTALK_APP_SECRET", "WECOM_SECRET"):
+    for name in (
+        "DINGTALK_ROBOTS",
+        "WECOM_ROBOTS",
+        "cdevents",
+        "https://",
+        "24 bytes",
+        "DINGTALK_APP_SECRET",
+        "WECOM_SECRET",
+    ):
         assert name in caught.value.message
     assert "hush" not in caught.value.message
