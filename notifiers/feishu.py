@@ -6,6 +6,7 @@ Source: open.feishu.cn "发送消息", "回复消息", "更新已发送的消息
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -17,6 +18,7 @@ from notifiers.card import Message
 from notifiers.chart import png
 from notifiers.feishu_api import ContentRefused, FeishuApi, NoThread
 from notifiers.feishu_cards import plain, render, simple
+from notifiers.feishu_pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -28,13 +30,18 @@ TEXT = ":text"
 
 
 class FeishuClient:
-    """Posts and edits messages; one API call each."""
+    """Posts and edits messages, as fast as Feishu takes them; one API call each."""
 
     platform = "feishu"
 
-    def __init__(self, api: FeishuApi) -> None:
+    def __init__(self, api: FeishuApi, pace: Pace | None = None) -> None:
         """Take the way to Feishu."""
         self._api = api
+        self._pace = pace or Pace()
+
+    def hold(self, place: str, edit: bool) -> float:
+        """Seconds until the next post to, or edit in, that place is taken."""
+        return self._pace.hold_edit() if edit else self._pace.hold_post(place)
 
     async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
         """Post and return the message's id. The same key within an hour shows one message. Raises as `ChatClient`."""
@@ -47,10 +54,12 @@ class FeishuClient:
 
     async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
         """Replace the message's content. Raises as `post`; MessageGone: it cannot be edited any more."""
+        message_id = ref.removesuffix(TEXT)
+        # Another message of the place may wait meanwhile: it is at most a second.
+        await asyncio.sleep(self._pace.hold_edit(message_id))
+        self._pace.edited(message_id)
         if ref.endswith(TEXT):
-            await self._api.call(
-                "PUT", f"{MESSAGES}/{ref.removesuffix(TEXT)}", {"msg_type": "text", "content": plain(message)}
-            )
+            await self._api.call("PUT", f"{MESSAGES}/{message_id}", {"msg_type": "text", "content": plain(message)})
             return
         try:
             await self._api.call("PATCH", f"{MESSAGES}/{ref}", {"content": render(message, await self._image(message))})
@@ -70,6 +79,7 @@ class FeishuClient:
 
     async def _post(self, place: str, kind: str, content: str, key: str, thread: str) -> str:
         body: dict[str, Any] = {"msg_type": kind, "content": content, "uuid": uuid_of(key)}
+        self._pace.posted(place)
         if thread:
             try:
                 path = f"{MESSAGES}/{thread.removesuffix(TOPIC)}/reply"

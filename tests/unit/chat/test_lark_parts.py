@@ -7,7 +7,7 @@ import sys
 
 MEASURE = """
 import sys, time
-import httpx, bot.chat.base, notifiers.base, notifiers.language, websockets.asyncio.client
+import aiohttp, httpx, bot.chat.base, notifiers.base, notifiers.language, websockets.asyncio.client
 def resident():
     return int(open('/proc/self/statm').read().split()[1]) * 4 // 1024
 before, modules, start = resident(), len(sys.modules), time.process_time()

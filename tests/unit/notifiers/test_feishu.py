@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -107,6 +108,22 @@ async def test_edits_replace_the_card(feishu: FakeFeishu, client: FeishuClient) 
     (seen,) = feishu.in_place("@ou_1")
     assert seen.content["header"]["template"] == "green"
     assert seen.edits == 1
+
+
+async def test_a_burst_is_spread_so_that_nothing_is_refused() -> None:
+    """Five a second to a group, and of a message: the sixth waits instead of being refused."""
+    async with FakeFeishu(limits=True) as strict:
+        strict.groups.add("oc_1")
+        api = FeishuApi(APP_ID, SecretStr(APP_SECRET), strict.url, timeout=2)
+        client = FeishuClient(api)
+        for number in range(7):
+            await asyncio.sleep(client.hold("oc_1", False))
+            ref = await client.post("oc_1", Message("hello", full_card()), f"k{number}")
+        for number in range(7):
+            await client.edit("oc_1", ref, Message("bye", full_card(progress=number)))
+        await api.close()
+    assert len(strict.in_place("oc_1")) == 7
+    assert strict.messages[ref].edits == 7
 
 
 async def test_a_refused_card_goes_as_text(feishu: FakeFeishu, client: FeishuClient) -> None:
