@@ -111,17 +111,11 @@ class FeishuApi:
     async def upload_image(self, content: bytes) -> str:
         """Give the platform a picture for messages; returns its key. Raises as `refusal` says."""
         path = "/open-apis/im/v1/images"
+        form = aiohttp.FormData({"image_type": "message"})
+        form.add_field("image", content, filename="chart.png", content_type="image/png")
         headers = {"Authorization": f"Bearer {await self._fresh_token()}"}
-        try:
-            response = await self._client.post(
-                f"{self.domain}{path}",
-                data={"image_type": "message"},
-                files={"image": ("chart.png", content, "image/png")},
-                headers=headers,
-            )
-        except httpx.HTTPError as error:
-            raise ChatUnavailable("Feishu did not take the picture.") from error
-        return str(self._checked(path, _Answer(response))["data"]["image_key"])
+        answer = await self._exchanged("POST", path, headers, data=form)
+        return str(self._checked(path, answer)["data"]["image_key"])
 
     async def pages(self, path: str, key: str, size: int = 50, **query: Query) -> AsyncIterator[dict[str, Any]]:
         """Every item of a paged list; `key` names the list in `data`."""
@@ -188,11 +182,13 @@ class FeishuApi:
         query: Mapping[str, Any],
         headers: Mapping[str, str],
     ) -> _Answer:
+        return await self._exchanged(method, path, headers, json=body, params=query)
+
+    async def _exchanged(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> _Answer:
         name = path.removeprefix("/open-apis/")
+        url = f"{self.domain}{path}"
         try:
-            asked = self._session.request(
-                method, f"{self.domain}{path}", json=body, params=query, headers=headers, allow_redirects=False
-            )
+            asked = self._session.request(method, url, headers=headers, allow_redirects=False, **content)
             async with asked as response:
                 return _Answer(await response.read(), response.status, response.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

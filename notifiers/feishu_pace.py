@@ -68,7 +68,7 @@ class Pace:
         for window in self._app[kind]:
             window.take(now)
         # Last in, last out: the longest silent is forgotten first.
-        window = windows.pop(name, None) or Window(5, 1.0)
+        window = windows.pop(name) if name in windows else Window(5, 1.0)
         windows[name] = window
         window.take(now)
         if len(windows) > REMEMBERED:

@@ -41,6 +41,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "POST /open-apis/im/v1/messages/{id}/reply": _SEND,
     "PATCH /open-apis/im/v1/messages/{id}": (*_SEND, "im:message:update"),
     "PUT /open-apis/im/v1/messages/{id}": (*_SEND, "im:message:update"),
+    "POST /open-apis/im/v1/images": ("im:resource", "im:resource:upload"),
     "GET /open-apis/im/v1/chats/{id}/members/is_in_chat": ("im:chat", "im:chat:readonly", "im:chat.members:read"),
     "POST /open-apis/contact/v3/users/batch_get_id": ("contact:user.id:readonly",),
     "GET /open-apis/contact/v3/users/batch": ("contact:contact.base:readonly",),

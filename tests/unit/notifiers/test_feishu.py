@@ -116,6 +116,7 @@ async def test_a_burst_is_spread_so_that_nothing_is_refused() -> None:
         strict.groups.add("oc_1")
         api = FeishuApi(APP_ID, SecretStr(APP_SECRET), strict.url, timeout=2)
         client = FeishuClient(api)
+        ref = ""
         for number in range(7):
             await asyncio.sleep(client.hold("oc_1", False))
             ref = await client.post("oc_1", Message("hello", full_card()), f"k{number}")
