@@ -1,10 +1,8 @@
-"""Kubernetes without Argo CD: the image of a Deployment is patched, and followed as `kubectl rollout status` does.
+"""Kubernetes without Argo CD: the image of a workload is patched, and followed as `kubectl rollout status` does.
 
-Our intent stands in an annotation of the Deployment, written by the same patch as the image, so that after a crash or a
+Our intent stands in an annotation of the workload, written by the same patch as the image, so that after a crash or a
 lost answer it is plain whether it was done. Answers are read as JSON, not as the client's models: those refuse what a
 real cluster sometimes leaves out.
-
-Source: kubernetes/kubectl v0.36.3 pkg/polymorphichelpers/rollout_status.go (the order of the conditions).
 """
 
 from __future__ import annotations
@@ -14,20 +12,23 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from kubernetes.aio import client, config
-from pydantic import Field
 
 from bot import logs
 from bot.catalog.model import Service, Target
 from bot.clock import Clock, utc_now
 from bot.delivery.argocd_evidence import containers_of
 from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
+from bot.delivery.kubernetes_options import KubernetesOptions
+from bot.delivery.kubernetes_status import Json, WorkloadKind, counts, rollout_status, section
+from bot.delivery.kubernetes_watch import Ask, NamespaceWatch
 from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
-from bot.options import Duration, Options, read_options
+from bot.options import read_options
 
 INTENT, AT, RELEASE = "slipway/intent", "slipway/at", "slipway/release"
 TIMEOUT = 15.0
@@ -39,22 +40,15 @@ _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff"})
 _CRASHES = 3
 _PULL_PATIENCE = timedelta(minutes=2)
 
-Json = Mapping[str, Any]
+_CALLS = {
+    WorkloadKind.DEPLOYMENT: "deployment",
+    WorkloadKind.STATEFUL_SET: "stateful_set",
+    WorkloadKind.DAEMON_SET: "daemon_set",
+}
+"""What the client calls a kind in the names of its methods."""
 
-
-class KubernetesOptions(Options):
-    """`delivery.options` of the catalog; {service}, {environment} and {team} are filled in.
-
-    image: with its registry, without tag. container: the one whose image it is. context: of the kubeconfig, empty: the
-    current one. timeout: for the whole rollout, beside the workload's own progress deadline.
-    """
-
-    image: str = Field(min_length=1)
-    namespace: str = "{environment}"
-    deployment: str = "{service}"
-    container: str = "{service}"
-    context: str = ""
-    timeout: Duration = timedelta(minutes=10)
+Where = tuple[str, str, WorkloadKind]
+"""Context, namespace, kind."""
 
 
 class Clusters:
@@ -103,10 +97,19 @@ class Kubernetes:
         self._clusters = clusters
         self._clock = clock
         self._cancelled: set[str] = set()
+        self._watches: dict[Where, NamespaceWatch] = {}
+        self._interest: dict[tuple[Where, str], str] = {}
+        self._listener: Callable[[str], None] = lambda intent: None
         self._locks: dict[tuple[str, str, str], asyncio.Lock] = {}
 
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Have `listener(intent)` called when a watch told of the intent's workload."""
+        self._listener = listener
+
     async def close(self) -> None:
-        """End all connections."""
+        """End watches and connections."""
+        for watch in self._watches.values():
+            await watch.close()
         await self._clusters.close()
 
     # --- the protocol
@@ -123,14 +126,18 @@ class Kubernetes:
                 raise _missing(options)
             if _annotation(deployment, INTENT) != request.intent:
                 deployment = await self._patch(options, deployment, request)
+            (await self._watch(options)).keep(options.deployment, deployment)
         return await self._progress(options, deployment, request)
 
     async def look(self, request: SyncRequest) -> SyncProgress | None:
         """How far this intent is, or None if the Deployment does not carry it."""
         options = self._options(request.service, request.target)
-        deployment = await self._deployment(options)
+        watch = await self._watch(options)
+        self._interest[_where(options), options.deployment] = request.intent
+        deployment = watch.known(options.deployment) or await self._deployment(options)
         if deployment is None or _annotation(deployment, INTENT) != request.intent:
             return None
+        watch.keep(options.deployment, deployment)
         return await self._progress(options, deployment, request)
 
     async def running(self, service: Service, target: Target) -> Running | None:
@@ -144,7 +151,7 @@ class Kubernetes:
         release = _annotation(deployment, RELEASE)
         if len(digests) != 1:
             return Running("", "", False, target.url, "Old and new pods run side by side.")
-        state, said = rollout_status(deployment)
+        state, said = rollout_status(deployment, options.kind)
         trouble = next((text for pod in pods if (text := _trouble(pod))), "")
         message = trouble or ("" if state is SyncState.SUCCEEDED else said)
         return Running(digests.pop(), release, not message, target.url, message)
@@ -159,7 +166,7 @@ class Kubernetes:
         lines: list[str] = []
         for pod in ill:
             lines += await self._evidence(options, pod)
-        said = _trouble(ill[0]) if ill else rollout_status(deployment)[1]
+        said = _trouble(ill[0]) if ill else rollout_status(deployment, options.kind)[1]
         shown = [logs.redact(logs.clean(line))[: logs.LINE_LIMIT] for line in lines if line.strip()]
         return DeliveryFailure(logs.redact(said), tuple(dict.fromkeys(shown))[:20])
 
@@ -189,12 +196,27 @@ class Kubernetes:
         return options.model_copy(update={name: _fill(getattr(options, name), values) for name in names})
 
     async def _deployment(self, options: KubernetesOptions) -> Json | None:
+        read = await self._call("read", options)
+        return await _read(lambda: read(options.deployment, options.namespace, _request_timeout=TIMEOUT))
+
+    async def _call(self, verb: str, options: KubernetesOptions) -> Ask:
+        """The client's method for this kind of workload, with a raw response."""
         api = client.AppsV1Api(await self._clusters.get(options.context))
-        return await _read(
-            lambda: api.read_namespaced_deployment_without_preload_content(
-                options.deployment, options.namespace, _request_timeout=TIMEOUT
-            )
-        )
+        name = f"{verb}_namespaced_{_CALLS[options.kind]}_without_preload_content"
+        method: Ask = getattr(api, name)
+        return method
+
+    async def _watch(self, options: KubernetesOptions) -> NamespaceWatch:
+        where = _where(options)
+        if where not in self._watches:
+            ask = partial(await self._call("list", options), options.namespace)
+            self._watches.setdefault(where, NamespaceWatch(ask, partial(self._changed, where)))
+        return self._watches[where]
+
+    def _changed(self, where: Where, name: str) -> None:
+        intent = self._interest.get((where, name))
+        if intent is not None:
+            self._listener(intent)
 
     async def _patch(self, options: KubernetesOptions, seen: Json, request: SyncRequest) -> Json:
         """One strategic merge patch, guarded by the resource version we saw."""
@@ -203,18 +225,18 @@ class Kubernetes:
             raise ProviderRejected("The release has no image digest.", hint="Have the pipeline push an image.")
         notes = {INTENT: request.intent, AT: self._clock().isoformat(), RELEASE: request.version}
         body = {
-            "metadata": {"annotations": notes, "resourceVersion": _map(seen, "metadata").get("resourceVersion")},
+            "metadata": {"annotations": notes, "resourceVersion": section(seen, "metadata").get("resourceVersion")},
             "spec": {"template": {"spec": {"containers": [{"name": options.container, "image": image}]}}},
         }
         names = [item.get("name") for item in _pod_spec(seen).get("containers") or []]
         if options.container not in names:  # A strategic merge would add a second container.
             raise ProviderRejected(
-                f"Deployment {options.deployment} has no container {options.container}; it has {', '.join(names)}.",
+                f"{options.kind} {options.deployment} has no container {options.container}; it has {', '.join(names)}.",
                 hint="Correct `delivery.options.container`.",
             )
-        api = client.AppsV1Api(await self._clusters.get(options.context))
+        patch = await self._call("patch", options)
         answer = await _read(
-            lambda: api.patch_namespaced_deployment_without_preload_content(
+            lambda: patch(
                 options.deployment, options.namespace, body, field_manager="slipway", _request_timeout=TIMEOUT
             ),
             writing=True,
@@ -224,10 +246,9 @@ class Kubernetes:
         return answer
 
     async def _progress(self, options: KubernetesOptions, deployment: Json, request: SyncRequest) -> SyncProgress:
-        state, said = rollout_status(deployment)
-        status = _map(deployment, "status")
-        total = int(_map(deployment, "spec").get("replicas") or 0)
-        applied, healthy = int(status.get("updatedReplicas") or 0), int(status.get("availableReplicas") or 0)
+        state, said = rollout_status(deployment, options.kind)
+        numbers = counts(deployment, options.kind)
+        total, applied, healthy = numbers.total, numbers.updated, numbers.available
         if state is SyncState.RUNNING:
             hopeless = await self._hopeless(options, deployment)
             if request.intent in self._cancelled:
@@ -238,7 +259,8 @@ class Kubernetes:
                 state, said = SyncState.FAILED, f"Not done in time. {said}"
         done = min(applied, total) + min(healthy, applied)
         percent = 100 if state is SyncState.SUCCEEDED else min(99, round(50 * done / total)) if total else 0
-        return SyncProgress(state, said, applied, min(healthy, applied), total, percent)
+        told = (await self._watch(options)).is_live
+        return SyncProgress(state, said, applied, min(healthy, applied), total, percent, told)
 
     async def _hopeless(self, options: KubernetesOptions, deployment: Json) -> str:
         """Why waiting on makes no sense; the workload's own deadline would tell it ten minutes later."""
@@ -247,18 +269,18 @@ class Kubernetes:
         )
         elapsed = self._clock() - _started(deployment, self._clock())
         for pod in await self._pods(options, deployment):
-            if all(item.get("image") != image for item in _map(pod, "spec").get("containers") or []):
+            if all(item.get("image") != image for item in section(pod, "spec").get("containers") or []):
                 continue  # Of the version before.
             for container, reason, restarts in containers_of(pod):
                 word = reason.partition(" ")[0]
                 crashing = word == "CrashLoopBackOff" and restarts >= _CRASHES
                 if word in _AT_ONCE or crashing or (word in _PULLING and elapsed >= _PULL_PATIENCE):
-                    return f"Pod {_map(pod, 'metadata').get('name')}, container {container}: {reason}"
+                    return f"Pod {section(pod, 'metadata').get('name')}, container {container}: {reason}"
         return ""
 
     async def _pods(self, options: KubernetesOptions, deployment: Json) -> list[Json]:
         """Pods of the Deployment that are not leaving."""
-        labels = _map(_map(_map(deployment, "spec"), "selector"), "matchLabels")
+        labels = section(section(section(deployment, "spec"), "selector"), "matchLabels")
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         if not selector:
             return []
@@ -268,11 +290,11 @@ class Kubernetes:
                 options.namespace, label_selector=selector, _request_timeout=TIMEOUT
             )
         )
-        pods = [pod for pod in (body or {}).get("items") or [] if not _map(pod, "metadata").get("deletionTimestamp")]
-        return [pod for pod in pods if _map(pod, "status").get("phase") not in ("Succeeded", "Failed")]
+        pods = [pod for pod in (body or {}).get("items") or [] if not section(pod, "metadata").get("deletionTimestamp")]
+        return [pod for pod in pods if section(pod, "status").get("phase") not in ("Succeeded", "Failed")]
 
     async def _evidence(self, options: KubernetesOptions, pod: Json) -> list[str]:
-        name = str(_map(pod, "metadata").get("name"))
+        name = str(section(pod, "metadata").get("name"))
         api = client.CoreV1Api(await self._clusters.get(options.context))
         lines = []
         for container, reason, restarts in containers_of(pod):
@@ -297,29 +319,6 @@ class Kubernetes:
         )
         warnings = [item for item in (events or {}).get("items") or [] if item.get("type") == "Warning"]
         return [*lines, *(f"{item.get('reason')}: {item.get('message')}" for item in warnings[-5:])]
-
-
-def rollout_status(deployment: Json) -> tuple[SyncState, str]:
-    """What `kubectl rollout status` says of a Deployment, first match wins."""
-    spec, status = _map(deployment, "spec"), _map(deployment, "status")
-    wanted = spec.get("replicas")
-    updated = int(status.get("updatedReplicas") or 0)
-    total, available = int(status.get("replicas") or 0), int(status.get("availableReplicas") or 0)
-    conditions = {item.get("type"): item for item in status.get("conditions") or []}
-    if int(_map(deployment, "metadata").get("generation") or 0) > int(status.get("observedGeneration") or 0):
-        return SyncState.RUNNING, "Waiting until the cluster has seen the change."
-    if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
-        return SyncState.FAILED, "The Deployment exceeded its progress deadline."
-    failed = conditions.get("ReplicaFailure", {})
-    if failed.get("status") == "True":  # Quota or admission: kubectl would wait for the deadline.
-        return SyncState.FAILED, logs.redact(logs.clean(str(failed.get("message") or "Pods cannot be created.")))[:300]
-    if wanted is not None and updated < int(wanted):
-        return SyncState.RUNNING, f"{updated} of {wanted} new replicas have been updated."
-    if total > updated:
-        return SyncState.RUNNING, f"{total - updated} old replicas are pending termination."
-    if available < updated:
-        return SyncState.RUNNING, f"{available} of {updated} updated replicas are available."
-    return SyncState.SUCCEEDED, ""
 
 
 async def _read(call: Callable[[], Awaitable[Any]], *, writing: bool = False) -> Json | None:
@@ -386,12 +385,12 @@ def _digests(pod: Json, options: KubernetesOptions) -> set[str]:
     """From the pod's own manifest, else what the runtime has pulled."""
     named = {
         match[0]
-        for item in _map(pod, "spec").get("containers") or []
+        for item in section(pod, "spec").get("containers") or []
         if item.get("name") == options.container and (match := _DIGEST.search(str(item.get("image") or "")))
     }
     pulled = {
         match[0]
-        for item in _map(pod, "status").get("containerStatuses") or []
+        for item in section(pod, "status").get("containerStatuses") or []
         if item.get("name") == options.container and (match := _DIGEST.search(str(item.get("imageID") or "")))
     }
     return named or pulled
@@ -402,13 +401,17 @@ def _trouble(pod: Json) -> str:
     for container, reason, restarts in containers_of(pod):
         if reason.partition(" ")[0] not in ("ContainerCreating", "PodInitializing", "Completed", ""):
             again = f" after {restarts} restarts" if restarts else ""
-            return f"Pod {_map(pod, 'metadata').get('name')}, container {container}: {reason}{again}."
+            return f"Pod {section(pod, 'metadata').get('name')}, container {container}: {reason}{again}."
     return ""
+
+
+def _where(options: KubernetesOptions) -> Where:
+    return options.context, options.namespace, options.kind
 
 
 def _missing(options: KubernetesOptions) -> ProviderRejected:
     return ProviderRejected(
-        f"There is no Deployment {options.deployment} in namespace {options.namespace}.",
+        f"There is no {options.kind} {options.deployment} in namespace {options.namespace}.",
         hint="Create it once, or correct `delivery.options`.",
     )
 
@@ -419,16 +422,11 @@ def _no_gray(request: SyncRequest) -> ProviderRejected:
 
 
 def _annotation(deployment: Json, name: str) -> str:
-    return str(_map(_map(deployment, "metadata"), "annotations").get(name) or "")
+    return str(section(section(deployment, "metadata"), "annotations").get(name) or "")
 
 
 def _pod_spec(deployment: Json) -> Json:
-    return _map(_map(_map(deployment, "spec"), "template"), "spec")
-
-
-def _map(value: Json, name: str) -> Json:
-    found = value.get(name)
-    return found if isinstance(found, Mapping) else {}
+    return section(section(section(deployment, "spec"), "template"), "spec")
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

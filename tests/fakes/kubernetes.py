@@ -1,7 +1,8 @@
-"""A Kubernetes API in this process: Deployments, pods, events and logs of one namespace, and a controller.
+"""A Kubernetes API in this process: workloads, pods, events and logs of one namespace, and a controller.
 
 Source: kubernetes/kubernetes API conventions: `Status` bodies of failures, patch content types, `resourceVersion`
-conflicts, `observedGeneration` behind `generation` until the controller has looked.
+conflicts, `observedGeneration` behind `generation` until the controller has looked; watches with bookmarks, a clean
+end, and 410 for a version that is gone, on the request or as an event of type ERROR in a 200.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from aiohttp import web
 
 Json = dict[str, Any]
 STRATEGIC = "application/strategic-merge-patch+json"
+PLURALS = {"deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet"}
 
 
 @dataclass
 class FakeKubernetes:
-    """deployments and pods by name. outcome: `good`, `crashing`, `pulling`, `slow`, `deadline` or `quota`.
+    """deployments (of every kind) and pods by name.
 
-    faults: (method, `drop` | `refuse`), taken one by one. rollouts: images that were rolled out.
+    outcome: `good`, `crashing`, `pulling`, `slow`, `deadline` or `quota`.
+
+    faults: (method, `drop` | `refuse`), taken one by one. rollouts: images that were rolled out. gets and watches: how
+    often. gone: `request` or `event`, how the next watch is told that its version is gone; denied: nobody may watch.
+    used: (resource, verb) as its access control sees a request.
     """
 
     pace: float = 0.01
@@ -36,43 +42,97 @@ class FakeKubernetes:
     logs: list[str] = field(default_factory=list)
     content_types: list[str] = field(default_factory=list)
     url: str = ""
+    used: set[tuple[str, str]] = field(default_factory=set)
+    gets: int = 0
+    lists: int = 0
+    watches: int = 0
+    gone: str = ""
+    denied: bool = False
+    _listeners: list[asyncio.Queue[Json | None]] = field(default_factory=list)
     _version: int = 1
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def add(self, name: str, *containers: str) -> None:
-        """A Deployment that has no pods yet."""
+    def add(self, name: str, *containers: str, kind: str = "Deployment") -> None:
+        """A workload that has no pods yet."""
         self.deployments[name] = {
+            "kind": kind,
             "metadata": {"name": name, "generation": 1, "resourceVersion": "1", "annotations": {}},
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": {"app": name}},
                 "template": {"spec": {"containers": [{"name": one, "image": "none:0"} for one in containers]}},
+                "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
             },
             "status": {"observedGeneration": 1},
         }
         self.pods[name] = []
+
+    def changed(self, name: str, kind: str = "MODIFIED") -> None:
+        """Give it a new version and tell the watches."""
+        self._version += 1
+        body = self.deployments[name]
+        body["metadata"]["resourceVersion"] = str(self._version)
+        self._tell({"type": kind, "object": json.loads(json.dumps(body))})
+
+    def _tell(self, event: Json | None) -> None:
+        for queue in self._listeners:
+            queue.put_nowait(event)
+
+    def remove(self, name: str) -> None:
+        """Delete it."""
+        self.changed(name, "DELETED")
+        del self.deployments[name]
+
+    def bookmark(self) -> None:
+        """Tell the watches a version, and nothing else."""
+        self._version += 1
+        self._tell({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(self._version)}}})
+
+    def expire(self) -> None:
+        """Tell the open watches that their version is gone."""
+        self._tell({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}})
+
+    def cut(self) -> None:
+        """End all watches, as a server does after its time."""
+        self._tell(None)
 
     async def _roll(self, name: str) -> None:
         deployment = self.deployments[name]
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
         status: Json = {"replicas": self.replicas, "updatedReplicas": 0, "availableReplicas": self.replicas}
         await asyncio.sleep(self.pace)
-        deployment["status"] = status | {"observedGeneration": deployment["metadata"]["generation"]}
-        status = deployment["status"]
+        deployment["status"] = self._status(deployment, status)
+        self.changed(name)
         if self.outcome == "quota":
-            status["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}]
-            return
+            failed = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: small"}
+            deployment["status"]["conditions"] = [failed]
+            return self.changed(name)
         while self.outcome == "slow":
             await asyncio.sleep(self.pace)
         if self.outcome == "deadline":
-            status["conditions"] = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
-            return
+            deployment["status"]["conditions"] = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
+            return self.changed(name)
         await asyncio.sleep(self.pace)
         status |= {"updatedReplicas": self.replicas, "availableReplicas": 0}
+        deployment["status"] = self._status(deployment, status)
         self.pods[name] = [self._pod(name, n, image) for n in range(self.replicas)]
+        self.changed(name)
         if self.outcome == "good":
             await asyncio.sleep(self.pace)
-            status["availableReplicas"] = self.replicas
+            deployment["status"] = self._status(deployment, status | {"availableReplicas": self.replicas})
+            self.changed(name)
+
+    def _status(self, workload: Json, numbers: Json) -> Json:
+        """The same numbers as each kind of workload tells them."""
+        seen = {"observedGeneration": workload["metadata"]["generation"]}
+        updated, available = numbers["updatedReplicas"], numbers["availableReplicas"]
+        if workload["kind"] == "DaemonSet":
+            names = ("desiredNumberScheduled", "updatedNumberScheduled", "numberAvailable")
+            return seen | dict(zip(names, (self.replicas, updated, available), strict=True))
+        if workload["kind"] == "StatefulSet":
+            revisions = {"currentRevision": "a", "updateRevision": "b"}
+            return seen | revisions | {"updatedReplicas": updated, "readyReplicas": available}
+        return numbers | seen
 
     def _pod(self, name: str, number: int, image: str) -> Json:
         container: Json = {"name": name, "ready": True, "restartCount": 0, "state": {"running": {}}}
@@ -94,11 +154,12 @@ class FakeKubernetes:
         """Routes and checks."""
         app = web.Application(middlewares=[self._checks])
         base = "/api/v1/namespaces/{namespace}"
-        deployment = "/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+        workloads = "/apis/apps/v1/namespaces/{namespace}/{plural}"
         app.add_routes(
             [
-                web.get(deployment, self._get),
-                web.patch(deployment, self._patch),
+                web.get(workloads, self._workloads),
+                web.get(f"{workloads}/{{name}}", self._get),
+                web.patch(f"{workloads}/{{name}}", self._patch),
                 web.get(f"{base}/pods", self._list),
                 web.get(f"{base}/pods/{{pod}}/log", self._log),
                 web.get(f"{base}/events", self._events),
@@ -110,6 +171,7 @@ class FakeKubernetes:
     async def _checks(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
+        self.used.add(_access(request))
         fault = next((one for one in self.faults if one[0] == request.method), None)
         if fault is not None:
             self.faults.remove(fault)
@@ -120,13 +182,52 @@ class FakeKubernetes:
             request.transport.close()
         return response
 
-    async def _get(self, request: web.Request) -> web.Response:
+    def _named(self, request: web.Request) -> Json | None:
         found = self.deployments.get(request.match_info["name"])
+        return found if found is not None and found["kind"] == PLURALS[request.match_info["plural"]] else None
+
+    async def _get(self, request: web.Request) -> web.Response:
+        self.gets += 1
+        found = self._named(request)
         return web.json_response(found) if found else _status(404, "not found")
+
+    async def _workloads(self, request: web.Request) -> web.StreamResponse:
+        kind = PLURALS[request.match_info["plural"]]
+        if self.denied:
+            return _status(403, "deployments.apps is forbidden")
+        if request.query.get("watch") not in ("true", "True", "1"):
+            self.lists += 1
+            items = [{k: v for k, v in one.items() if k != "kind"} for one in self._of(kind)]
+            return web.json_response({"metadata": {"resourceVersion": str(self._version)}, "items": items})
+        self.watches += 1
+        gone, self.gone = self.gone, ""
+        if gone == "request":
+            return _status(410, "too old resource version")
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        queue: asyncio.Queue[Json | None] = asyncio.Queue()
+        for one in self._of(kind):
+            if int(one["metadata"]["resourceVersion"]) > int(request.query["resourceVersion"] or 0):
+                queue.put_nowait({"type": "MODIFIED", "object": one})
+        self._listeners.append(queue)
+        if gone == "event":
+            self.expire()
+        try:
+            await response.prepare(request)
+            while (event := await queue.get()) is not None:
+                if event["object"].get("kind", kind) in (kind, "Status"):
+                    await response.write(json.dumps(event).encode() + b"\n")
+        except ConnectionResetError:
+            pass
+        finally:
+            self._listeners.remove(queue)
+        return response
+
+    def _of(self, kind: str) -> list[Json]:
+        return [one for one in self.deployments.values() if one["kind"] == kind]
 
     async def _patch(self, request: web.Request) -> web.Response:
         self.content_types.append(request.headers.get("Content-Type", ""))
-        found = self.deployments.get(request.match_info["name"])
+        found = self._named(request)
         if found is None:
             return _status(404, "not found")
         if self.content_types[-1] != STRATEGIC:
@@ -136,15 +237,15 @@ class FakeKubernetes:
         if version is not None and version != found["metadata"]["resourceVersion"]:
             return _status(409, "the object has been modified; please apply your changes to the latest version")
         self._merge(found, body)
+        self.changed(request.match_info["name"])
         task = asyncio.ensure_future(self._roll(request.match_info["name"]))
         self._tasks.add(task)
         return web.json_response(found)
 
     def _merge(self, found: Json, body: Json) -> None:
-        self._version += 1
         metadata = found["metadata"]
         metadata["annotations"] |= body["metadata"]["annotations"]
-        metadata |= {"resourceVersion": str(self._version), "generation": metadata["generation"] + 1}
+        metadata["generation"] += 1
         for wanted in body["spec"]["template"]["spec"]["containers"]:
             for container in found["spec"]["template"]["spec"]["containers"]:
                 if container["name"] == wanted["name"]:
@@ -164,9 +265,20 @@ class FakeKubernetes:
 
     async def stop(self) -> None:
         """End what the controller does."""
+        self.cut()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _access(request: web.Request) -> tuple[str, str]:
+    """The resource and the verb of a request."""
+    kind, *rest = request.path.partition("/namespaces/")[2].split("/")[1:]
+    if request.method == "PATCH":
+        return kind, "patch"
+    if rest:
+        return "/".join([kind, *rest[1:]]), "get"
+    return kind, "watch" if request.query.get("watch") else "list"
 
 
 def _status(code: int, message: str) -> web.Response:
