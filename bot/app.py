@@ -573,6 +573,8 @@ class App:
         await self.db.run(lambda tx: audit.append(tx, entry))
         await self.wake_all()
         self.jobs.poke()
+        if self.slack_adapter is not None:
+            self.slack_adapter.catalog_changed()
         log.info("catalog_reloaded", digest=catalog.digest[:12])
 
     async def wake_all(self) -> None:

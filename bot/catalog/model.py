@@ -513,6 +513,7 @@ class Catalog:
 
     digest: SHA-256 of the files it was read from, so that one can say which catalog decided.
     admin_groups and release_manager_groups: the groups whose people are among `admins` and `release_managers`.
+    untold: groups of which a chat has not told who is in them, or not for too long: nobody is in them meanwhile.
     """
 
     digest: str
@@ -538,6 +539,7 @@ class Catalog:
     admin_groups: tuple[str, ...] = ()
     release_manager_groups: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    untold: frozenset[str] = frozenset()
 
     def person_by_chat(self, platform: str, user_id: str) -> Person | None:
         """The active person with that account, or None."""

@@ -40,6 +40,10 @@ class FeishuGroups:
         known = [self._members[one][0] for one in ids if one in self._members]
         return frozenset().union(*known)
 
+    def untold(self, ids: Iterable[str]) -> bool:
+        """Whether of one of these it is not known who is in it."""
+        return any(one not in self._members for one in ids)
+
     def forget(self, open_id: str) -> None:
         """Somebody changed: in no group until they are read again."""
         self._members = {group: (people - {open_id}, at) for group, (people, at) in self._members.items()}

@@ -117,7 +117,11 @@ class FeishuPeople:
 
     def _completed(self, catalog: Catalog) -> Catalog:
         completed = self._with_accounts(catalog)
-        return with_members(completed, self._members(completed))
+        groups = chat_groups(catalog, PLATFORM)
+        if not groups:
+            return completed
+        untold = {name for name, ids in groups.items() if self.groups.untold(ids)}
+        return replace(with_members(completed, self._members(completed)), untold=completed.untold | untold)
 
     def _members(self, catalog: Catalog) -> Members:
         """Who belongs to the catalog's groups, as far as Feishu has told."""

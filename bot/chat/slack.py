@@ -173,9 +173,14 @@ class SlackAdapter:
                 log.warning("slack_not_read", error=error.message)
 
     async def refresh(self) -> None:
-        """Read people and channels again; for the schedule."""
+        """Read people, groups and channels again; for the schedule."""
         if self._api.workspaces:
             await self._learning()
+
+    def catalog_changed(self) -> None:
+        """It may name groups that were not read yet."""
+        if self._api.workspaces:
+            self._later(self._people.read_groups())
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -238,6 +243,8 @@ class SlackAdapter:
         app.event("app_home_opened")(self._on_home)
         app.event("user_change")(self._on_user)
         app.event("team_join")(self._on_user)
+        for name in ("subteam_members_changed", "subteam_updated", "subteam_created"):
+            app.event(name)(self._on_group)
         app.event("tokens_revoked")(self._on_gone)
         app.event("app_uninstalled")(self._on_gone)
         app.event(EVERYTHING)(_on_nothing)
@@ -346,6 +353,11 @@ class SlackAdapter:
         team, user = self._installed(body), body["event"].get("user")
         if team and isinstance(user, Mapping) and user.get("id"):
             self._people.learn(user, team)
+        await ack()
+
+    async def _on_group(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        if team := self._installed(body):
+            self._people.group_changed(body["event"], team)
         await ack()
 
     async def _on_gone(self, ack: AsyncAck, body: dict[str, Any]) -> None:

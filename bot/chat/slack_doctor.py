@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from bot.catalog.groups import chat_groups
 from bot.catalog.model import Catalog
+from bot.chat.slack_groups import SlackGroups
 from bot.chat.slack_manifest import SCOPES
 from bot.chat.slack_parts import channels_of
 from bot.chat.slack_wire import PLATFORM
+from bot.clock import utc_now
 from bot.doctor import Finding
 from bot.errors import OutcomeUnknown, ProviderError
 from bot.settings import Settings
@@ -27,7 +30,14 @@ async def check(settings: Settings, catalog: Catalog) -> AsyncIterator[Finding]:
         except (ProviderError, OutcomeUnknown) as error:
             yield _token(api, error)
             return
-        for one in (_workspaces(api), _socket(api, settings), _people(api, catalog), _channels(api, catalog)):
+        looks = (
+            _workspaces(api),
+            _socket(api, settings),
+            _people(api, catalog),
+            _groups(api, catalog),
+            _channels(api, catalog),
+        )
+        for one in looks:
             async for finding in one:
                 yield finding
     finally:
@@ -88,6 +98,21 @@ async def _people(api: SlackApi, catalog: Catalog) -> AsyncIterator[Finding]:
         yield Finding(
             PLATFORM, f"not found in Slack: {names}.", "Correct their e-mail, or write `chats: {slack: [U…]}`."
         )
+
+
+async def _groups(api: SlackApi, catalog: Catalog) -> AsyncIterator[Finding]:
+    named = chat_groups(catalog, PLATFORM)
+    ids = [one for some in named.values() for one in some]
+    groups = SlackGroups(api, utc_now)
+    try:
+        await groups.refresh(ids)
+    except ProviderError as error:
+        yield Finding(PLATFORM, f"user groups cannot be read: {error.message}", REINSTALL)
+        return
+    for name, some in named.items():
+        for lost in groups.missing(some):
+            fix = "Correct its id or @handle in the catalog, or switch the group on in Slack."
+            yield Finding(PLATFORM, f"the group {name} names the user group {lost}, and there is none.", fix)
 
 
 async def _channels(api: SlackApi, catalog: Catalog) -> AsyncIterator[Finding]:

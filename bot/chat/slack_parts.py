@@ -27,7 +27,7 @@ class SlackParts:
         """catalog: as it was read, without what Slack adds to it."""
         base_url = settings.slack_api_base_url.rstrip("/") + "/"
         self.api = SlackApi(settings.slack_tokens, base_url)
-        self.people = SlackPeople(self.api, clock)
+        self.people = SlackPeople(self.api, clock, catalog)
         self._names = _ChannelNames(catalog)
         self.client = SlackClient(self.api, self._names.in_use)
         self._settings = settings

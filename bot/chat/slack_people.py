@@ -1,19 +1,23 @@
 """Who a Slack account is: a person of the catalog by id or by e-mail, unless Slack says left, guest or stranger.
 
+Also who belongs to the groups of the catalog that name user groups of Slack.
+
 The list of users is read in the background and kept fresh by events, so that a command costs no look-up. While Slack
 cannot be asked about an account nobody has seen yet, nobody is let in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
+from bot.catalog.groups import chat_groups, with_members
 from bot.catalog.model import Catalog, Person
+from bot.chat.slack_groups import SlackGroups
 from bot.chat.slack_wire import PLATFORM
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
@@ -39,10 +43,13 @@ class Account:
 class SlackPeople:
     """Accounts, and the catalog as Slack completes it."""
 
-    def __init__(self, api: SlackApi, clock: Clock) -> None:
-        """Take the way to Slack; nothing is read yet."""
+    def __init__(self, api: SlackApi, clock: Clock, catalog: Callable[[], Catalog]) -> None:
+        """Take the way to Slack; nothing is read yet. catalog: as it was read, for the groups it names."""
         self._api = api
         self._clock = clock
+        self._catalog = catalog
+        self._listed: set[str] = set()
+        self.groups = SlackGroups(api, clock)
         self._accounts: dict[str, Account] = {}
         self._made: tuple[Catalog, int, Catalog] | None = None
         self._version = 0
@@ -57,16 +64,34 @@ class SlackPeople:
             seen = await self._ask(user_id)
         if seen is None or not seen.insider or seen.left:
             return None
-        return catalog.person_by_chat(PLATFORM, user_id) or (
-            catalog.person_by_email(seen.email) if seen.email else None
-        )
+        return _person(catalog, seen)
 
     async def refresh(self) -> None:
-        """Read every account of every workspace. Raises ProviderError; what was known stays."""
+        """Read every account of every workspace, and the groups in use. Raises ProviderError; what was known stays."""
+        await self.read_groups()
         for team in list(self._api.workspaces):
             async for page in self._api.pages("users.list", team):
                 for user in page.get("members") or ():
                     self.learn(user, team)
+            if team not in self._listed:
+                self._listed.add(team)
+                self._version += 1
+
+    async def read_groups(self) -> None:
+        """Read who is in the groups that the catalog names. Raises nothing: what is not known is nobody."""
+        named = [one for ids in chat_groups(self._catalog(), PLATFORM).values() for one in ids]
+        try:
+            changed = await self.groups.refresh(named)
+        except ProviderError as error:
+            log.warning("slack_groups_not_read", error=error.message)
+            changed = True
+        if changed:
+            self._version += 1
+
+    def group_changed(self, event: Mapping[str, Any], team: str) -> None:
+        """Take an event about a user group."""
+        if self.groups.changed(event, team):
+            self._version += 1
 
     def learn(self, user: Mapping[str, Any], team: str) -> None:
         """Take what an event or a list says of one user."""
@@ -85,6 +110,20 @@ class SlackPeople:
         return made[2]
 
     def _completed(self, catalog: Catalog) -> Catalog:
+        completed, groups = self._with_accounts(catalog), chat_groups(catalog, PLATFORM)
+        if not groups:
+            return completed
+        told = {self._api.primary, *self._api.workspaces} <= self._listed
+        untold = {name for name, ids in groups.items() if not told or self.groups.untold(ids)}
+        members = {name: self._people_of(completed, ids) for name, ids in groups.items()}
+        return replace(with_members(completed, members), untold=completed.untold | untold)
+
+    def _people_of(self, catalog: Catalog, groups: Sequence[str]) -> tuple[str, ...]:
+        accounts = [self._accounts.get(one) for one in sorted(self.groups.members(groups))]
+        people = (_person(catalog, one) for one in accounts if one is not None and one.insider and not one.left)
+        return tuple(dict.fromkeys(one.id for one in people if one is not None))
+
+    def _with_accounts(self, catalog: Catalog) -> Catalog:
         by_email: dict[str, list[Account]] = {}
         for seen in self._accounts.values():
             if seen.email and (seen.insider or seen.left):
@@ -128,6 +167,12 @@ class SlackPeople:
 
     def _written(self, user: str, team: str) -> str:
         return user if team in ("", self._api.primary) else f"{team}:{user}"
+
+
+def _person(catalog: Catalog, seen: Account) -> Person | None:
+    """The active person of the catalog an account belongs to."""
+    by_account = catalog.person_by_chat(PLATFORM, seen.user_id)
+    return by_account or (catalog.person_by_email(seen.email) if seen.email else None)
 
 
 def _cannot_tell() -> ProviderUnavailable:

@@ -41,7 +41,7 @@ from bot.deployments.model import (
     State,
     counted,
 )
-from bot.errors import ProviderRejected, Refused
+from bot.errors import ProviderRejected, ProviderUnavailable, Refused
 from bot.gates.base import Gate, Health, Metrics
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
 from bot.policy.approvals import lane
@@ -547,8 +547,14 @@ class Workflow:
 
     async def _verdict(self, seen: Deployment) -> Verdict:
         at = self._clock()
-        standing = await self._db.read(lambda tx: standing_facts(tx, at))
-        return decide(self._catalog(), request_of(seen), facts_of(seen, standing), at)
+        standing, catalog = await self._db.read(lambda tx: standing_facts(tx, at)), self._catalog()
+        verdict = decide(catalog, request_of(seen), facts_of(seen, standing), at)
+        lacking = {reason.code for reason in verdict.blocking} - CLOSED - {ReasonCode.LOCKED}
+        if catalog.untold and lacking:
+            # Just after a start, or while a chat is away: rights are not gone because nobody can tell.
+            names = ", ".join(sorted(catalog.untold))
+            raise ProviderUnavailable(f"The chat does not tell now who is in {names}.")
+        return verdict
 
     def _deadline(self, seen: Deployment) -> datetime:
         _, target = plan.thaw(seen.data.plan)

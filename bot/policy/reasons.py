@@ -70,6 +70,9 @@ def not_permitted(catalog: Catalog, request: PolicyRequest, service: Service) ->
     verb = VERBS.get(request.permission, "deploy")
     may = who_may(catalog, request.permission, service, request.environment)
     text = f"You may not {verb} {service.name} in {request.environment}; {may} may."
+    if catalog.untold:
+        names = ", ".join(sorted(catalog.untold))
+        text += f" The chat has not told yet who is in {names}; if you are, try again in a minute."
     return text, "owners", str(service.source or "")
 
 

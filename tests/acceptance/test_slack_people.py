@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from bot.app import Outside
+from bot.deployments.engine import EngineSettings
 from bot.deployments.model import State
 from tests.acceptance.conftest import closed_window, emergency
 from tests.acceptance.test_slack import action, cards, press, refusals
 from tests.fakes.slack import FakeSlack, buttons, words
-from tests.support.slack import USERS, company, running_on_slack
+from tests.support.running import POLL
+from tests.support.slack import USERS, SlackRunning, company, running_on_slack
 from tests.support.world import World, make_world
 
 
@@ -156,6 +160,64 @@ async def test_dangerous_buttons_ask_again_and_the_others_do_not_surprise(tmp_pa
     assert first is not None
     assert last.state is State.SUCCEEDED
     assert last.digest == first.digest
+
+
+@pytest.fixture
+def owned_by_group(tmp_path: Path) -> World:
+    """The service belongs to whoever is in Slack's group @payments; prod is closed."""
+    groups = {"payers": {"chats": {"slack": ["@payments"]}}}
+    rules = {"windows": [closed_window()], "emergency": [emergency()]}
+    world = make_world(tmp_path / "world", channels={"slack": "C1"}, groups=groups, **rules)
+    (world.directory / "services" / "all.yaml").write_text("app: {team: shop, owners: [payers]}")
+    return world
+
+
+def change(slack: FakeSlack, **users: list[str]) -> dict[str, object]:
+    """The event that people came to or left @payments."""
+    team = {"subteam_id": "S1", "team_id": "T0001", "date_update": 2, "date_previous_update": 1}
+    return {"type": "subteam_members_changed", "added_users": [], "removed_users": [], **team, **users}
+
+
+async def test_a_user_group_owns_a_service(owned_by_group: World, slack: FakeSlack) -> None:
+    """Its members may, a guest in it may not, and who comes or goes does so at once."""
+    slack.group("S1", "payments", [USERS["developer"], "UGUEST"])
+    slack.user("UGUEST", email="outsider@slipway.example", is_restricted=True)
+    async with running_on_slack(owned_by_group, slack) as slipway:
+        await slipway.until(lambda: _true(not slipway.app.catalog().untold), "the members to be known")
+        assert slipway.app.catalog().services["app"].owners == ("developer",)
+        await slack.event(change(slack, added_users=[USERS["owner"]], removed_users=[USERS["developer"]]))
+        assert slipway.app.catalog().services["app"].owners == ("owner",)
+        gone = slack.group("S1", "payments", [USERS["owner"]], date_delete=1_700_000_000)
+        await slack.event({"type": "subteam_updated", "subteam": gone})
+        assert slipway.app.catalog().services["app"].owners == ()
+
+
+async def test_a_restart_takes_nobodys_rights(owned_by_group: World, slack: FakeSlack) -> None:
+    """While Slack has not told who is in the group, what its members asked for waits; it does not fail."""
+    slack.group("S1", "payments", [USERS["developer"]])
+    async with running_on_slack(owned_by_group, slack) as slipway:
+        await slipway.until(lambda: _true(not slipway.app.catalog().untold), "the members to be known")
+        await slack.command(USERS["developer"], "/deploy app prod")
+        await slipway.answered(1)
+        (card,) = cards(slack, "C1")
+        await press(slack, "developer", card, "emergency", "C1")
+        await slipway.until(lambda: _true(bool(slack.views)), "the form")
+        await slack.submit(USERS["developer"], next(iter(slack.views.values())))
+        await slipway.reaches(State.AWAITING_APPROVAL)
+    slack.fail("usergroups.list", error="service_unavailable")
+    patient = Outside(poll=POLL, engine=EngineSettings(patience=timedelta(minutes=5)))
+    async with running_on_slack(owned_by_group, slack, outside=patient) as slipway:
+        (card,) = cards(slack, "C1")
+        await press(slack, "lead", card, "approve", "C1")
+        await slipway.until(lambda: _waits_for(slipway, "does not tell now who is in payers"), "it to wait")
+        assert slipway.app.slack_adapter is not None
+        slipway.app.slack_adapter.catalog_changed()
+        assert (await slipway.ends()).state is State.SUCCEEDED
+
+
+async def _waits_for(slipway: SlackRunning, why: str) -> bool:
+    seen = await slipway.get(1)
+    return seen is not None and why in seen.data.waiting_for
 
 
 def question(card: dict[str, object], name: str) -> str:

@@ -88,6 +88,18 @@ async def test_the_doctor_looks_into_every_workspace(tmp_path: Path, slack: Fake
     assert "#ops" in finding.text
 
 
+async def test_the_doctor_looks_for_user_groups(tmp_path: Path, slack: FakeSlack) -> None:
+    """A group that is not there owns nothing, silently; so it is told."""
+    world = make_world(tmp_path / "world", channels={"slack": "C1"}, groups={"g": {"chats": {"slack": ["@pay", "S2"]}}})
+    slack.group("S1", "pay", [])
+    (finding,) = await problems(slack_settings(world, slack), world)
+    assert "S2" in finding.text
+    slack.scopes.discard("usergroups:read")
+    scope, groups = await problems(slack_settings(world, slack), world)
+    assert "usergroups:read" in scope.text
+    assert "cannot be read" in groups.text
+
+
 @pytest.mark.parametrize(
     ("change", "setting"),
     [
@@ -138,12 +150,15 @@ def test_no_slack_is_fine() -> None:
 
 async def test_every_scope_of_the_manifest_is_used(tmp_path: Path, slack: FakeSlack) -> None:
     """By calls really made: what is not granted fails in the first company, what is not used is a question there."""
-    world = make_world(tmp_path / "world", channels={"slack": "#releases"})
+    groups = {"payers": {"chats": {"slack": ["@payments"]}}}
+    world = make_world(tmp_path / "world", channels={"slack": "#releases"}, groups=groups)
     slack.channel("C2", "private", is_private=True)
     async with running_on_slack(world, slack) as slipway:
         await slack.command(USERS["owner"], "/whoami")
         await slack.mention(USERS["owner"], "<@UBOT> whoami", thread="1.1")
         await slack.write(USERS["owner"], "whoami")
+        for event in ("subteam_members_changed", "subteam_updated", "subteam_created"):
+            await slack.event({"type": event})
         await slack.event({"type": "user_change", "user": slack.users[USERS["owner"]]})
         await slipway.answered(3)
         client = slipway.app.slack.client if slipway.app.slack is not None else None
