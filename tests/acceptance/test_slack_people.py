@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,7 +167,7 @@ async def test_dangerous_buttons_ask_again_and_the_others_do_not_surprise(tmp_pa
 def owned_by_group(tmp_path: Path) -> World:
     """The service belongs to whoever is in Slack's group @payments; prod is closed."""
     groups = {"payers": {"chats": {"slack": ["@payments"]}}}
-    rules = {"windows": [closed_window()], "emergency": [emergency()]}
+    rules: dict[str, Any] = {"windows": [closed_window()], "emergency": [emergency()]}
     world = make_world(tmp_path / "world", channels={"slack": "C1"}, groups=groups, **rules)
     (world.directory / "services" / "all.yaml").write_text("app: {team: shop, owners: [payers]}")
     return world
