@@ -25,6 +25,7 @@ from bot.delivery.gitops import GitWriter
 from bot.delivery.shell import ShellDelivery
 from bot.deployments import audience
 from bot.deployments.asking import Asking
+from bot.deployments.build_log import BuildLogs
 from bot.deployments.engine import Engine, EngineSettings
 from bot.deployments.moves import Moves
 from bot.deployments.service import Deployments
@@ -95,6 +96,7 @@ from commands import (
 from commands.aliases import with_aliases
 from commands.buttons import actions
 from notifiers.base import ChatClient
+from notifiers.card import Message
 from notifiers.console import ConsoleClient
 from notifiers.language import Speaker
 from notifiers.outbox import Outbox
@@ -177,6 +179,7 @@ class App:
         self.catalogs = CatalogHolder(settings.config, known_here())
         _make_private(data)
         self.db: Database = outside.wrap("db", _database(settings.database))
+        self.speaker = Speaker(self.catalog, self._locales())
         self.slack = self._slack_parts()
         self.feishu = self._feishu_parts()
         platforms = tuple(name for name in PLATFORMS if getattr(settings, name))
@@ -234,9 +237,7 @@ class App:
         self.metrics = self._measured()
         self.console_store = ConsoleStore(self.db, outside.clock)
         clients = {name: self.metrics.watch(client, name, "chat") for name, client in self._clients(outside).items()}
-        self.outbox = Outbox(
-            self.db, self.catalog, clients, outside.clock, PACE, Speaker(self.catalog, self._locales())
-        )
+        self.outbox = Outbox(self.db, self.catalog, clients, outside.clock, PACE, self.speaker)
         self.moves.listen(self.outbox.poke)
         self.dispatcher.listen(self.outbox.poke)
         self.dispatcher.listen(self.jobs.poke)
@@ -274,7 +275,14 @@ class App:
             return None
         from bot.chat.slack_parts import SlackParts
 
-        return SlackParts(self.settings, lambda: self.catalogs.current, self._clock)
+        def say(place: str, text: str) -> str:
+            return self.speaker("slack", place, Message(text)).text
+
+        return SlackParts(self.settings, lambda: self.catalogs.current, self._clock, say, self._log_of)
+
+    async def _log_of(self, ref: str, lines: int) -> str:
+        """For those who send it along with a failure."""
+        return await BuildLogs(self.db, self.providers, self.settings.config).text(ref, lines)
 
     def _locales(self) -> dict[str, str]:
         """Platform -> locale of its groups, where most readers have another one than the company's default."""

@@ -7,12 +7,11 @@ from typing import Annotated
 from pydantic import BaseModel
 
 from bot.catalog.find import find_service
-from bot.catalog.load import resolve_repo
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
 from bot.deployments import plan
+from bot.deployments.build_log import build_log
 from bot.deployments.model import Deployment, parse_ref
 from bot.errors import BadInput, Refused
-from bot.pipelines.base import RunRequest
 from bot.policy.model import Permission, ReasonCode
 from bot.policy.permissions import has_permission
 from bot.store import deployments as rows
@@ -43,21 +42,11 @@ async def logs(ctx: CommandContext, args: LogsArgs) -> Reply:
             hint="Ask an owner to look.",
             code=ReasonCode.NOT_PERMITTED,
         )
-    pipeline = ctx.tools.providers.pipelines[target.pipeline.provider]
-    request = RunRequest(
-        intent=f"{seen.intent}-r{seen.data.run_attempt}",
-        service=service,
-        target=target,
-        repo=resolve_repo(ctx.tools.directory, service.repo),
-        commit=seen.commit,
-        branch=seen.branch,
-        version=seen.release_version,
-    )
     if not seen.data.run_id:
         return Reply(
             f"{seen.ref} ran no pipeline" + (": it reused a build that existed." if seen.data.reused else " yet.")
         )
-    lines = await pipeline.log_tail(request, args.stage, LINES)
+    lines = await build_log(ctx.tools.providers, ctx.tools.directory, seen, args.stage, LINES)
     title = f"Log of {seen.ref}: {seen.target} {seen.release_version}"
     return Reply(card=Card(title, text=f"The last {len(lines)} lines.", excerpt="\n".join(lines) or "(empty)"))
 

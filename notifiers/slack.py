@@ -15,12 +15,11 @@ from typing import Any
 
 import structlog
 
-from bot.errors import ProviderError
 from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable
 from notifiers.card import Message
-from notifiers.chart import png
 from notifiers.slack_api import ContentRefused, SlackApi
-from notifiers.slack_blocks import EXCERPT_SHOWN, plain, render
+from notifiers.slack_blocks import BACK, plain, render
+from notifiers.slack_files import BADLY, LogOf, SlackFiles
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +33,8 @@ MAX_DISTANCE = 1.0
 MARGIN = 1.02
 REMEMBERED = 60
 """For how many times the asked wait the distance is kept."""
-MAX_FILE = 900_000
+Say = Callable[[str, str], str]
+"""Given a place and a text of ours, the text in the language that is read there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ def parse_place(place: str) -> Place:
 def _split(written: str) -> tuple[str, str]:
     team, colon, bare = written.rpartition(":")
     return (team, bare) if colon and team.startswith("T") else ("", written)
+
+
+def as_it_is(_place: str, text: str) -> str:
+    """For where everybody reads English."""
+    return text
 
 
 class Lanes:
@@ -115,10 +120,18 @@ class SlackClient:
         api: SlackApi,
         in_use: Callable[[], Collection[str]] = tuple,
         now: Callable[[], float] = time.monotonic,
+        *,
+        say: Say = as_it_is,
+        log_of: LogOf | None = None,
     ) -> None:
-        """in_use: the channels the catalog writes as `#name`, so that a place has one name with us. now: seconds."""
+        """in_use: the channels the catalog writes as `#name`, so that a place has one name with us. now: seconds.
+
+        log_of: the log that a personal message about a failure brings along; its reader may see it.
+        """
         self._api = api
         self._in_use = in_use
+        self.say = say
+        self._files = SlackFiles(api, log_of)
         self._lanes = Lanes(now)
         self._personal: dict[Place, str] = {}
         self._named: dict[tuple[str, str], str] = {}
@@ -131,7 +144,7 @@ class SlackClient:
         where = parse_place(place)
         if where.private:
             return await self._whisper(where, message)
-        body = render(message, key)
+        body = render(message, key, self.say(place, BACK))
         body["channel"] = where.channel or where.user
         body["metadata"] = {"event_type": EVENT, "event_payload": {"key": key}}
         body["unfurl_links"] = body["unfurl_media"] = False
@@ -140,7 +153,7 @@ class SlackClient:
         answer = await self._send("chat.postMessage", where, body, message)
         channel, ts = str(answer["channel"]), str(answer["ts"])
         self._learn(where, channel)
-        await self._attach(where, channel, thread or ts, message)
+        await self._files.attach(where.team, channel, thread or ts, message.card, personal=bool(where.user))
         return f"{channel}:{ts}"
 
     async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
@@ -150,8 +163,11 @@ class SlackClient:
             return  # what one person saw for a moment cannot be changed
         channel, _, ts = ref.partition(":")
         revision = hashlib.sha256(f"{key}{message}".encode()).hexdigest()[:12]
-        body = {**render(message, revision), "channel": channel, "ts": ts}
-        await self._send("chat.update", where, body, message)
+        body = {**render(message, revision, self.say(place, BACK)), "channel": channel, "ts": ts}
+        answer = await self._send("chat.update", where, body, message)
+        if message.card is not None and message.card.state in BADLY:
+            thread = (answer.get("message") or {}).get("thread_ts")
+            await self._files.attach(where.team, channel, str(thread or ts), message.card, personal=bool(where.user))
 
     async def find(self, place: str, key: str, thread: str, since: datetime) -> str | None:
         """The message an unanswered call left behind, found by its metadata, or None. Raises as `post`."""
@@ -247,34 +263,6 @@ class SlackClient:
             "chat.postEphemeral", where, {**body, "channel": where.channel, "user": where.user}, message
         )
         return f"{where.channel}:{answer.get('message_ts') or ''}:only"
-
-    async def _attach(self, where: Place, channel: str, thread: str, message: Message) -> None:
-        """A chart and long output as files in the thread."""
-        card = message.card
-        if card is not None and card.chart is not None:
-            await self._upload(where, channel, thread, "chart.png", png(card.chart), card.chart.title)
-        if card is not None and len(card.excerpt) > EXCERPT_SHOWN:
-            await self._upload(where, channel, thread, "log.txt", card.excerpt[-MAX_FILE:].encode())
-
-    async def _upload(
-        self, where: Place, channel: str, thread: str, name: str, content: bytes, words: str = ""
-    ) -> None:
-        """The message is there already, so a failure is only logged. words: for who does not see the picture."""
-        said = {"alt_txt": words[:1000]} if words else {}
-        try:
-            place = await self._api.ask(
-                "files.getUploadURLExternal", where.team, filename=name, length=len(content), **said
-            )
-            await self._api.upload(str(place["upload_url"]), content)
-            await self._api.call(
-                "files.completeUploadExternal",
-                where.team,
-                files=[{"id": place["file_id"], "title": words or name}],
-                channel_id=channel,
-                thread_ts=thread,
-            )
-        except ProviderError as error:
-            log.warning("file_not_uploaded", file=name, error=error.message)
 
 
 def _key_of(message: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ MAX_TASKS = 20
 EXCERPT_SHOWN = 2_800
 BAR = 20
 
+BACK = "Back"
 ACT, ASK = "do:", "ask:"
 """How an action_id starts: act at once, or open a form first."""
 
@@ -68,14 +69,14 @@ TASK_STATUS = {"running": "in_progress", "succeeded": "complete", "failed": "err
 _ADDRESS = re.compile(r"https?://[^\s<>|\"]{1,1900}")
 
 
-def render(message: Message, revision: str = "") -> dict[str, Any]:
+def render(message: Message, revision: str = "", back: str = BACK) -> dict[str, Any]:
     """`text`, `blocks` and `attachments` of chat.postMessage and chat.update.
 
-    revision: goes into the block ids, which should change with the content.
+    revision: goes into the block ids, which should change with the content. back: how a dialog is left.
     """
     if message.card is None:
         return {"text": fallback(message.text), "blocks": _words(message.text), "attachments": []}
-    return _card(message, message.card, revision)
+    return _card(message, message.card, revision, back)
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def plain(message: Message) -> dict[str, Any]:
     return {"text": fallback(said, 1_000), "blocks": [], "attachments": []}
 
 
-def _card(message: Message, card: Card, revision: str) -> dict[str, Any]:
+def _card(message: Message, card: Card, revision: str, back: str) -> dict[str, Any]:
     room = _Room(MAX_TOTAL)
     emoji = EMOJI.get(card.state, MOVING)
     title = f"{emoji} {card.title}".strip()
@@ -96,7 +97,7 @@ def _card(message: Message, card: Card, revision: str) -> dict[str, Any]:
     if card.steps:
         blocks.append(_plan(card, room))
     if card.buttons:
-        blocks.append(_actions(card, revision))
+        blocks.append(_actions(card, revision, back))
         room.take("".join(button.label + button.confirm for button in card.buttons), MAX_TEXT)
     detail = list(_detail(card, room))
     said = message.text or card.title
@@ -144,12 +145,12 @@ def _task(number: int, step: Step, room: _Room) -> Block:
     }
 
 
-def _actions(card: Card, revision: str) -> Block:
-    elements = [_button(card, button) for button in card.buttons[:MAX_ACTIONS]]
+def _actions(card: Card, revision: str, back: str) -> Block:
+    elements = [_button(card, button, back) for button in card.buttons[:MAX_ACTIONS]]
     return {"type": "actions", "block_id": f"a:{card.deployment[:100]}:{revision[:100]}", "elements": elements}
 
 
-def _button(card: Card, button: Button) -> Block:
+def _button(card: Card, button: Button, back: str) -> Block:
     asks = bool(button.inputs)
     value: dict[str, Any] = {"d": card.deployment, "l": button.label}
     if asks:
@@ -163,27 +164,29 @@ def _button(card: Card, button: Button) -> Block:
     if button.style is not ButtonStyle.NORMAL:
         element["style"] = str(button.style.value)
     if button.confirm and not asks:
-        element["confirm"] = _confirm(button)
+        element["confirm"] = _confirm(button, back)
     return element
 
 
-def _confirm(button: Button) -> Block:
+def _confirm(button: Button, back: str) -> Block:
     return {
         "title": _plain(cut(button.label, 100)),
         "text": _plain(cut(button.confirm, 300)),
         "confirm": _plain(cut(button.label, 30)),
-        "deny": _plain("Back"),
+        "deny": _plain(cut(back, 30)),
     }
 
 
-def form(button: str, label: str, inputs: list[tuple[str, str, bool]], metadata: Mapping[str, Any]) -> Block:
+def form(
+    button: str, label: str, inputs: list[tuple[str, str, bool]], metadata: Mapping[str, Any], back: str = BACK
+) -> Block:
     """The modal that asks what a button wants to know. metadata: given back at its submission."""
     return {
         "type": "modal",
         "callback_id": f"form:{button}"[:255],
         "title": _plain(cut(label, 24)),
         "submit": _plain(cut(label, 24)),
-        "close": _plain("Back"),
+        "close": _plain(cut(back, 24)),
         "private_metadata": json.dumps(metadata, ensure_ascii=False),
         "blocks": [
             {

@@ -31,7 +31,7 @@ from bot.errors import ProviderError
 from notifiers.base import ChatRejected
 from notifiers.slack import SlackClient
 from notifiers.slack_api import SlackApi
-from notifiers.slack_blocks import escape, form
+from notifiers.slack_blocks import BACK, escape, form
 
 if TYPE_CHECKING:
     from bot.chat.slack_socket import SlackSocket
@@ -51,6 +51,8 @@ TOKENS = {
     "SLACK_APP_TOKEN": "Put an app-level token with the scope connections:write (xapp-) there and start again.",
 }
 NOT_STORED = "Slipway could not take that down, so nothing was done. Try again in a moment."
+NOT_OPENED = "The form could not be opened in time. Press the button again."
+SAY_WHY = "Please say why, in a few words."
 NOT_CONNECTED = "This workspace is not connected to Slipway. Ask an administrator to add its token."
 
 
@@ -267,7 +269,7 @@ class SlackAdapter:
         if await self._stored(self._inbound.command(command)):
             await ack()
         else:
-            await ack(text=NOT_STORED)
+            await ack(text=self._client.say(f"@{command.user_id}", NOT_STORED))
 
     async def _on_text(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         event, team = body["event"], self._installed(body)
@@ -301,12 +303,17 @@ class SlackAdapter:
             "d": pressed.deployment,
             "r": [name for name, _label, required in pressed.inputs if required],
         }
-        view = form(pressed.button, pressed.label or pressed.button.title(), list(pressed.inputs), metadata)
+        label = pressed.label or pressed.button.title()
+        view = form(pressed.button, label, list(pressed.inputs), metadata, self._said(pressed, BACK))
         try:
             await self._api.call("views.open", pressed.actor.team, trigger_id=pressed.trigger_id, view=view)
         except ProviderError as error:
             log.warning("slack_form_not_opened", error=error.message)
-            await self._whisper(pressed, "The form could not be opened in time. Press the button again.")
+            await self._whisper(pressed, self._said(pressed, NOT_OPENED))
+
+    def _said(self, pressed: wire.Press, text: str) -> str:
+        """A text of ours in the language of whoever pressed."""
+        return self._client.say(f"@{wire.account(pressed.actor, self._api.primary)}", text)
 
     async def _whisper(self, pressed: wire.Press, sentence: str) -> None:
         arguments = {"channel": pressed.channel, "user": pressed.actor.user, "text": escape(sentence)}
@@ -324,7 +331,7 @@ class SlackAdapter:
         values = wire.form_values(view)
         empty = [name for name, _label, required in pressed.inputs if required and not values.get(name)]
         if empty:
-            errors = {f"in:{name}": "Please say why, in a few words." for name in empty}
+            errors = {f"in:{name}": self._said(pressed, SAY_WHY) for name in empty}
             await ack(response_action="errors", errors=errors)
             return
         key = wire.event_id("form", team, view.get("id"), pressed.actor.user)
@@ -334,7 +341,7 @@ class SlackAdapter:
             await ack()
         else:
             first = next(iter(values), "reason")
-            await ack(response_action="errors", errors={f"in:{first}": NOT_STORED})
+            await ack(response_action="errors", errors={f"in:{first}": self._said(pressed, NOT_STORED)})
 
     async def _on_home(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         await ack()

@@ -13,7 +13,7 @@ from bot.chat.slack_people import SlackPeople
 from bot.chat.slack_wire import PLATFORM
 from bot.clock import Clock
 from bot.store.database import Database
-from notifiers.slack import SlackClient
+from notifiers.slack import LogOf, Say, SlackClient, as_it_is
 from notifiers.slack_api import SlackApi
 
 if TYPE_CHECKING:
@@ -23,13 +23,22 @@ if TYPE_CHECKING:
 class SlackParts:
     """What the application needs of Slack: who is who, how to send, how to receive."""
 
-    def __init__(self, settings: Settings, catalog: Callable[[], Catalog], clock: Clock) -> None:
-        """catalog: as it was read, without what Slack adds to it."""
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Callable[[], Catalog],
+        clock: Clock,
+        say: Say = as_it_is,
+        log_of: LogOf | None = None,
+    ) -> None:
+        """catalog: as it was read, without what Slack adds to it. say: see SlackClient. log_of: goes with a failure."""
         base_url = settings.slack_api_base_url.rstrip("/") + "/"
         self.api = SlackApi(settings.slack_tokens, base_url)
         self.people = SlackPeople(self.api, clock, catalog)
         self._names = _ChannelNames(catalog)
-        self.client = SlackClient(self.api, self._names.in_use)
+        self.client = SlackClient(self.api, self._names.in_use, say=say, log_of=log_of)
+        self._clock = clock
+        self._say = say
         self._settings = settings
 
     def adapter(self, inbound: Inbound, db: Database, catalog: Callable[[], Catalog]) -> SlackAdapter:
@@ -41,7 +50,7 @@ class SlackParts:
             self.people,
             signing_secret=self._settings.slack_signing_secret,
             app_token=self._settings.slack_app_token,
-            home=Home(self.api, db, catalog, self.people),
+            home=Home(self.api, db, catalog, self.people, self._clock, self._say),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -269,9 +270,20 @@ async def test_the_home_tab(shut_world: World, slack: FakeSlack) -> None:
         for user in (USERS["lead"], USERS["owner"], "UGUEST"):
             await slack.event({"type": "app_home_opened", "user": user, "tab": "home", "channel": "D1"})
         await slipway.until(lambda: _true(len(slack.homes) == 3), "three tabs")
-    assert "d-1  app" in words(slack.homes[USERS["lead"]]).split("On its way")[0]
-    assert "app: dev –, prod –" in words(slack.homes[USERS["owner"]])
-    assert "I do not know you" in words(slack.homes["UGUEST"])
+        assert "d-1: app" in words(slack.homes[USERS["lead"]]).split("On its way")[0]
+        assert "app: dev –, prod –" in words(slack.homes[USERS["owner"]])
+        assert "d-1: app" in words(slack.homes[USERS["owner"]]).split("On its way")[1]
+        assert "I do not know you" in words(slack.homes["UGUEST"])
+        (question,) = cards(slack, f"D{USERS['lead']}")
+        await press(slack, "lead", question, "approve", f"D{USERS['lead']}")
+        assert (await slipway.ends()).state is State.SUCCEEDED
+        shut_world.write_root(channels={"slack": "C1"}, locale="zh-CN")
+        await slipway.until(lambda: _true(slipway.app.catalog().locale == "zh-CN"), "the new catalog")
+        slack.homes.clear()
+        await slack.event({"type": "app_home_opened", "user": USERS["owner"], "tab": "home", "channel": "D1"})
+        await slipway.until(lambda: _true(len(slack.homes) == 1), "the tab")
+    mine = words(slack.homes[USERS["owner"]]).split("我的服务")[1]
+    assert re.search("app: dev –, prod [0-9a-f]{12}", mine)
 
 
 async def test_twenty_commands_at_one_post_a_second(open_world: World, tmp_path: Path) -> None:
@@ -285,6 +297,27 @@ async def test_twenty_commands_at_one_post_a_second(open_world: World, tmp_path:
         refused = [call for call in slow.calls if call.answer == "ratelimited"]
         assert len(refused) <= 3
         assert slow.count("chat.postMessage") <= 23
+
+
+async def test_the_thread_holds_what_the_card_has_no_room_for(tmp_path: Path, slack: FakeSlack) -> None:
+    """The channel's thread has the lines that matter, whole, and once; the requester's has the log."""
+    world = make_world(tmp_path / "world", channels={"slack": "C1"})
+    noise = "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo \"error: $(printf 'x%.0s' $(seq 250)) $i\"; done"
+    world.push(test=f"echo begin of the log; {noise}; exit 1")
+    slack.fail("chat.update", lost=True)
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/deploy app prod")
+        await slipway.ends()
+    (card,) = cards(slack, "C1")
+    (told,) = cards(slack, f"D{USERS['owner']}")
+    files = {one["channel"]: one for one in slack.files}
+    assert len(slack.files) == len(files) == 2
+    assert files["C1"]["thread_ts"] == card["ts"]
+    assert files["C1"]["title"] == "d-1.txt"
+    assert files["C1"]["content"].count(b"error: ") == 20
+    assert b"begin of the log" not in files["C1"]["content"]
+    assert files[f"D{USERS['owner']}"]["thread_ts"] == told["ts"]
+    assert b"begin of the log" in files[f"D{USERS['owner']}"]["content"]
 
 
 async def _true(value: bool) -> bool:

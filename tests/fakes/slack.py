@@ -222,8 +222,8 @@ class FakeSlack:
         return Counter(call.method for call in self.calls)
 
     def posts(self, channel: str) -> list[dict[str, Any]]:
-        """Messages of a channel, oldest first."""
-        return list(self.messages[channel].values())
+        """Messages of a channel, oldest first; without shared files."""
+        return [one for one in self.messages[channel].values() if "files" not in one]
 
     def direct(self, user: str) -> list[dict[str, Any]]:
         """Messages of the personal chat with a user."""
@@ -612,7 +612,7 @@ class FakeSlack:
 
     def _do_conversations_replies(self, arguments: dict[str, Any], _token: str) -> dict[str, Any]:
         wanted = str(arguments["ts"])
-        posts = self.posts(str(arguments["channel"]))
+        posts = list(self.messages[str(arguments["channel"])].values())
         thread = [one for one in posts if wanted in (one["ts"], one.get("thread_ts"))]
         oldest = float(arguments.get("oldest") or 0)
         return self._page([one for one in thread if float(one["ts"]) >= oldest], "messages", arguments)
@@ -676,6 +676,14 @@ class FakeSlack:
             known = next(file for file in self.files if file["id"] == one["id"])
             known |= {"channel": arguments.get("channel_id"), "thread_ts": arguments.get("thread_ts")}
             known["title"] = one.get("title")
+            ts, channel, thread = self.next_ts(), str(arguments["channel_id"]), arguments.get("thread_ts")
+            shared = {
+                "ts": ts,
+                "text": "",
+                "thread_ts": thread,
+                "files": [{"id": one["id"], "title": one.get("title")}],
+            }
+            self.messages[channel][ts] = shared
         return _yes(files=arguments["files"])
 
     async def _upload(self, request: web.Request) -> web.Response:

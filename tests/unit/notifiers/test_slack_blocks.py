@@ -94,6 +94,14 @@ def test_a_button_that_asks_carries_its_form() -> None:
     assert len(view["title"]["text"]) <= 24
 
 
+def test_dialogs_are_left_in_the_readers_language() -> None:
+    """The one word of a dialog that is not the message's own."""
+    card = Card("x", deployment="d-1", buttons=(Button("cancel", "取消", ButtonStyle.DANGER, "取消 d-1？"),))
+    (button,) = render(Message("x", card), "", "返回")["blocks"][-1]["elements"]
+    assert button["confirm"]["deny"]["text"] == "返回"
+    assert form("reject", "拒绝", [("reason", "原因", True)], {}, "返回")["close"]["text"] == "返回"
+
+
 def test_the_fallback_is_escaped_and_still_short() -> None:
     """Escaping makes text longer."""
     assert len(fallback("<" * 10_000)) <= 3_900
