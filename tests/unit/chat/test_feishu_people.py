@@ -77,7 +77,8 @@ async def test_an_address_nobody_has_is_nobody(feishu: FakeFeishu, people: Feish
     feishu.user("ou_other", email="other@example.com")
     catalog = catalog_of(Person("ada", "Ada", email="ada@example.com"))
     await people.refresh(catalog)
-    assert people.complete(catalog) is catalog
+    before = people.complete(catalog)
+    assert (before.admins, before.untold) == (catalog.admins, {"shop", "mixed"})
     assert await people.person(catalog, "ou_other") is None
     assert await people.person(catalog, "ou_unknown") is None
 
