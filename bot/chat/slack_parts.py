@@ -13,8 +13,9 @@ from bot.chat.slack_people import SlackPeople
 from bot.chat.slack_wire import PLATFORM
 from bot.clock import Clock
 from bot.store.database import Database
-from notifiers.slack import LogOf, Say, SlackClient, as_it_is
+from notifiers.slack import Say, SlackClient, as_it_is
 from notifiers.slack_api import SlackApi
+from notifiers.slack_files import LogOf
 
 if TYPE_CHECKING:
     from bot.settings import Settings
