@@ -55,6 +55,9 @@ from bot.schedule.works import Work
 from bot.server_pass import SERVER
 from bot.settings import Settings, read_console_tokens
 from bot.sources.git import Source
+from bot.sources.members import Memberships
+from bot.sources.owners import RepositoryOwners
+from bot.sources.rosters import make_rosters
 from bot.store import audit, outbox
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
@@ -188,7 +191,10 @@ class App:
         self.runs = ProcessRuns(data / "runs", clock=outside.clock)
         git = git_of(settings)
         self.sources = Source(data / "git" / "sources", git)
-        self._closing: list[Callable[[], Awaitable[None]]] = []
+        rosters = make_rosters(settings, outside.clock)
+        self.memberships = Memberships(rosters.by_name, outside.clock)
+        self.owners = RepositoryOwners(self.sources, settings.config, outside.clock)
+        self._closing: list[Callable[[], Awaitable[None]]] = list(rosters.closing)
         author, signing = author_of(settings), signing_of(settings)
         writer = GitWriter(data / "git" / "config", git, clock=outside.clock, author=author, signing=signing)
         pipelines = self._pipelines(outside)
@@ -199,7 +205,9 @@ class App:
             metrics=self._metrics(),
             gates=self._gates(outside, pipelines),
         )
-        self.workflow = Workflow(self.db, self.catalog, self.providers, outside.clock, settings.config, outside.poll)
+        self.workflow = Workflow(
+            self.db, self.catalog, self.providers, outside.clock, settings.config, outside.poll, self.owners.freshen
+        )
         asking = Asking(self.db, self.catalog, platforms, outside.clock, lambda: self.outbox.poke())
         self.engine = Engine(
             self.db,
@@ -220,6 +228,8 @@ class App:
             providers=self.providers,
             directory=settings.config,
             clock=outside.clock,
+            owners=self.owners,
+            memberships=self.memberships,
         )
         self.reporter = Reporter(self.db, self.catalog, self.sources, settings.config)
         self.jobs = Jobs(
@@ -264,11 +274,13 @@ class App:
         return Starlette(routes=self._routes(self._outside))
 
     def catalog(self) -> Catalog:
-        """The catalog in force, with what the chats know of its people."""
+        """The catalog in force, with what the chats and other systems know of its people."""
         current = self.catalogs.current
         if self.slack is not None:
             current = self.slack.people.complete(current)
-        return self.feishu.people.complete(current) if self.feishu is not None else current
+        if self.feishu is not None:
+            current = self.feishu.people.complete(current)
+        return self.owners.complete(self.memberships.complete(current))
 
     def _slack_parts(self) -> SlackParts | None:
         if not self.settings.slack:
@@ -466,6 +478,8 @@ class App:
             self.housekeeping.every(timedelta(minutes=20), "slack_people", self.slack_adapter.refresh)
         if self.feishu_adapter is not None:
             self.housekeeping.every(timedelta(minutes=5), "feishu_people", self.feishu_adapter.refresh)
+        self.housekeeping.every(timedelta(minutes=5), "members", self.refresh_members)
+        self.housekeeping.every(timedelta(minutes=1), "on_call", lambda: self.refresh_members("oncall"))
         self.housekeeping.every(timedelta(hours=6), "old_runs", lambda: self.runs.prune(timedelta(days=30)))
 
     async def start(self) -> None:
@@ -482,6 +496,7 @@ class App:
         self.housekeeping.start()
         watch = self.catalogs.watch(self._catalog_changed, self._catalog_broken)
         self._tasks.append(asyncio.create_task(watch))
+        self._tasks.append(asyncio.create_task(self.refresh_members()))
 
     def hang_up(self) -> None:
         """End the open streams, so that the web server need not wait for them."""
@@ -538,6 +553,12 @@ class App:
 
         self.dispatcher.watch(answered)
         return figures
+
+    async def refresh_members(self, only: str = "") -> None:
+        """Ask the other systems who is in the catalog's groups."""
+        await self.memberships.refresh(self.catalogs.current, only)
+        if not only:
+            await self.owners.refresh_some(self.catalogs.current)
 
     async def forget_old(self) -> int:
         """Delete what is over for longer than it is kept, a little at a time. Returns how many rows."""

@@ -17,6 +17,8 @@ from bot.deployments.service import Deployments
 from bot.deployments.workflow import Providers
 from bot.policy.model import Permission
 from bot.sources.git import Source
+from bot.sources.members import Memberships
+from bot.sources.owners import RepositoryOwners
 from bot.store.database import Database
 from notifiers.card import Card
 
@@ -66,6 +68,8 @@ class Tools:
     providers: Providers
     directory: Path
     clock: Clock
+    owners: RepositoryOwners
+    memberships: Memberships
     commands: Sequence[Command] = ()
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel
 
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply, Tools
 from bot.deployments.model import Deployment, State, parse_ref
 from bot.deployments.service import words
 from bot.errors import BadInput
@@ -33,11 +33,20 @@ async def reject(ctx: CommandContext, args: VoteArgs) -> Reply:
 
 async def _vote(ctx: CommandContext, args: VoteArgs, yes: bool) -> Reply:
     number = await one_deployment(ctx, args.deployment, (State.AWAITING_APPROVAL,), "waits for approval")
+    await freshen_owners(ctx.tools, number)
     after = await ctx.tools.deployments.vote(number, ctx.caller, yes, args.reason[:500], ctx.origin.platform)
     did = "approved" if yes else "rejected"
     if after.state is State.AWAITING_APPROVAL:
         return Reply(f"You {did} {after.ref} ({after.target} {after.release_version}); more approvals are needed.")
     return Reply(f"You {did} {after.ref} ({after.target} {after.release_version}); it is {words(after.state)} now.")
+
+
+async def freshen_owners(tools: Tools, number: int) -> None:
+    """Read who owns a deployment's service now: an owner's right to vote is that of this moment."""
+    seen = await tools.db.read(lambda tx: rows.get(tx, number))
+    service = tools.catalog().services.get(seen.service) if seen is not None else None
+    if service is not None:
+        await tools.owners.freshen(service)
 
 
 async def one_deployment(ctx: CommandContext, ref: str, states: tuple[State, ...], what: str) -> int:

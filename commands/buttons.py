@@ -9,12 +9,14 @@ from bot.deployments.model import Deployment, Origin
 from bot.deployments.service import Wish
 from bot.errors import BadInput, Conflict
 from bot.store import deployments as rows
+from commands.approve import freshen_owners
 from commands.deploy import find_target
 from commands.rollback import RollbackArgs, rollback
 
 
 async def emergency(ctx: ClickContext) -> None:
     """Ask the people of the emergency rule. Raises Refused, Conflict."""
+    await freshen_owners(ctx.tools, ctx.deployment_id)
     await ctx.tools.deployments.ask_emergency(ctx.deployment_id, ctx.caller, ctx.inputs.get("reason", "")[:500])
 
 
@@ -30,6 +32,7 @@ async def reject(ctx: ClickContext) -> None:
 
 async def _vote(ctx: ClickContext, yes: bool) -> None:
     reason = ctx.inputs.get("reason", "")[:500]
+    await freshen_owners(ctx.tools, ctx.deployment_id)
     await ctx.tools.deployments.vote(ctx.deployment_id, ctx.caller, yes, reason, ctx.origin.platform)
 
 
@@ -52,6 +55,7 @@ async def retry(ctx: ClickContext) -> None:
     """Deploy the same release again, as whoever pressed. Raises Refused, Conflict."""
     seen = await _seen(ctx)
     service, target = find_target(_as_command(ctx, seen), seen.service, seen.environment)
+    await ctx.tools.owners.freshen(service)
     started = await ctx.tools.deployments.start(
         Wish(
             person=ctx.caller,

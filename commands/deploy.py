@@ -43,6 +43,7 @@ async def deploy(ctx: CommandContext, args: DeployArgs) -> Reply:
     """
     service, target = find_target(ctx, args.service, args.environment)
     revision = await resolve(ctx, service, target, args.version)
+    await ctx.tools.owners.freshen(service)
     at, next_window = when(ctx, args.at)
     wish = Wish(
         person=ctx.caller,

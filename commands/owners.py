@@ -7,14 +7,13 @@ from typing import Annotated
 from pydantic import BaseModel
 
 from bot.catalog.find import find_environment, find_service
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Environment, Kind, Person, Service
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
 from bot.errors import SlipwayError
 from bot.policy.approvals import eligible
 from bot.policy.model import Permission
-from bot.policy.owners import Owners
 from bot.policy.scopes import matches
+from bot.sources.owners import accounts_of
 from notifiers.card import Card
 
 
@@ -29,15 +28,16 @@ async def owners(ctx: CommandContext, args: OwnersArgs) -> Reply:
     """Everybody with a right on the service, by the place that gives it. Raises BadInput with the nearest names."""
     service = find_service(ctx.catalog, args.service)
     place = find_environment(ctx.catalog, args.environment) if args.environment else None
-    fields = _by_catalog(ctx, service, place)
-    fields["OWNERS of the repository"] = await _by_repository(ctx, service, place)
+    fields = {**_by_catalog(ctx, service, place), **_by_groups(ctx, service)}
+    fields["OWNERS of the repository"] = await _by_repository(ctx, service)
     where = f" in {place.name}" if place is not None else ""
     return Reply(card=Card(f"Owners of {service.name}{where}", fields=fields))
 
 
 def _by_catalog(ctx: CommandContext, service: Service, place: Environment | None) -> dict[str, str]:
     catalog, team = ctx.catalog, ctx.catalog.teams.get(service.team)
-    fields = {f"owners ({service.source})": _names(ctx, service.owners, service.owner_groups)}
+    written = tuple(one for one in service.owners if one not in service.owner_sources)
+    fields = {f"owners ({service.source})": _names(ctx, written, service.owner_groups)}
     if team is not None:
         fields[f"leads of {team.name}"] = _names(ctx, team.leads, team.lead_groups)
         limit = "" if place is not None and not place.protected else " (where nothing is protected)"
@@ -52,34 +52,42 @@ def _by_catalog(ctx: CommandContext, service: Service, place: Environment | None
     return fields
 
 
-async def _by_repository(ctx: CommandContext, service: Service, place: Environment | None) -> str:
-    """The root's approvers at the newest commit of the trusted branch."""
-    known = [place.name] if place is not None else list(service.targets)[-1:]
-    target = service.targets.get(known[0]) if known else None
-    if target is None:
-        return "not asked"
-    repo, sources = resolve_repo(ctx.tools.directory, service.repo), ctx.tools.sources
+async def _by_repository(ctx: CommandContext, service: Service) -> str:
+    """The approvers for the service's directory, nearest file first, with the line that names each."""
+    if not service.owners_file:
+        return "not asked (owners_file is not set)"
     try:
-        commit = (await sources.resolve(repo, None, target.branch)).commit
-        text = await sources.read(repo, commit, "OWNERS")
-        aliases = await sources.read(repo, commit, "OWNERS_ALIASES")
+        await ctx.tools.owners.freshen(service)
     except SlipwayError as error:
-        return f"cannot be read: {error.message}"
-    if text is None:
-        return "none"
-    read = Owners({"": _text(text)}, _text(aliases) if aliases is not None else None)
-    found = read.approvers("")
-    if found.broken:
-        return f"nobody: {found.broken} at {commit[:12]} cannot be understood"
-    return f"{', '.join(sorted(found.people)) or 'nobody'} (OWNERS at {commit[:12]})"
+        return f"nobody: {error.message}"
+    reading = ctx.tools.owners.reading(service.name)
+    if reading is None or reading.problem:
+        return f"cannot be read: {reading.problem if reading is not None else 'not asked'}"
+    if reading.broken:
+        return f"nobody: {reading.broken} at {reading.commit[:12]} cannot be understood"
+    accounts = accounts_of(ctx.catalog)
+    said = [
+        f"{accounts[one.name].name} ({one.where})" if one.name in accounts else f"{one.name} ({one.where}, not known)"
+        for one in reading.approvers
+    ]
+    return f"{', '.join(said) or 'nobody'} at {reading.commit[:12]}"
 
 
-def _text(content: bytes) -> str:
-    """As text; what is none is made unreadable rather than half-read."""
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return "["
+def _by_groups(ctx: CommandContext, service: Service) -> dict[str, str]:
+    """The groups whose members another system tells, and what it said last."""
+    team = ctx.catalog.teams.get(service.team)
+    named = {*service.owner_groups, *ctx.catalog.admin_groups, *ctx.catalog.release_manager_groups}
+    named |= {*team.lead_groups, *team.member_groups} if team is not None else set()
+    named |= {name for rule in ctx.catalog.approvals for seat in rule.seats for name in seat.groups}
+    fields = {}
+    for name in sorted(named & ctx.catalog.groups.keys()):
+        group = ctx.catalog.groups[name]
+        for system, places in group.sources.items():
+            for place in places:
+                problem = ctx.tools.memberships.problems.get((system, place), "")
+                said = f"cannot be read: {problem}" if problem else _names(ctx, group.people)
+                fields[f"group {name} ({system} {place})"] = said
+    return fields
 
 
 def _names(ctx: CommandContext, people: tuple[str, ...], groups: tuple[str, ...] = ()) -> str:

@@ -48,6 +48,7 @@ async def promote(ctx: CommandContext, args: PromoteArgs) -> Reply:
     """
     service, target = find_target(ctx, args.service, args.environment)
     source = environment_before(service, target.environment)
+    await ctx.tools.owners.freshen(service)
     proven = await _proven(ctx, service, service.targets[source], target)
     at, next_window = when(ctx, args.at)
     started = await ctx.tools.deployments.start(

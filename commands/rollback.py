@@ -34,6 +34,7 @@ async def rollback(ctx: CommandContext, args: RollbackArgs) -> Reply:
         Refused: the rules say no. Nothing was started.
     """
     service, target = find_target(ctx, args.service, args.environment)
+    await ctx.tools.owners.freshen(service)
     wanted = await ctx.tools.db.read(lambda tx: _wanted(tx, service, target, args.version))
     started = await ctx.tools.deployments.start(
         Wish(

@@ -39,7 +39,8 @@ async def why(ctx: CommandContext, args: WhyArgs) -> Reply:
     kind = _kind(args.kind)
     permission = Permission.RELEASE_ROLLBACK if kind is Kind.ROLLBACK else Permission.RELEASE_DEPLOY
     request = PolicyRequest(person.id, permission, service.name, target.environment, kind)
-    verdict = decide(ctx.catalog, request, await ctx.tools.deployments.standing(), at)
+    await ctx.tools.owners.freshen(service)
+    verdict = decide(ctx.tools.catalog(), request, await ctx.tools.deployments.standing(), at)
     changes = verdict.next_change_at
     fields = {
         "verdict": verdict_words(verdict),

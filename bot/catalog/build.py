@@ -144,6 +144,8 @@ class Builder:
         wider = [written, *([team.value.defaults] if team else []), self.root.defaults]
         repo = next((one.repo for one in wider if one.repo), "")
         language = next((one.language for one in wider if one.language is not None), "")
+        owners_file = next((one.owners_file for one in wider if one.owners_file is not None), False)
+        path = next((one.path for one in wider if one.path is not None), "")
         names = {"service": name, "team": written.team, "language": language}
         owners = written.owners if written.owners is not None else team.value.leads if team else []
         owning, groups = people_of(self.root, owners)
@@ -158,6 +160,8 @@ class Builder:
             targets={target.environment: target for target in self._targets(written, names)},
             source=source,
             owner_groups=groups,
+            owners_file=owners_file,
+            path=_filler(names)(path).strip("/"),
         )
 
     def _targets(self, written: ServiceIn, names: Mapping[str, str]) -> Iterator[Target]:
@@ -353,7 +357,7 @@ def check_built(services: Mapping[str, Service], root: Root) -> Iterator[Problem
     """Services without an owner or a place to read from and to write to, and two that write to the same place."""
     missing: dict[str, list[tuple[Service, str]]] = {"owners": [], "repo": [], "gitops.repo": []}
     for service in services.values():
-        if not (service.owners or service.owner_groups or _names_leads(root, service.team)):
+        if not (service.owners or service.owner_groups or service.owners_file or _names_leads(root, service.team)):
             missing["owners"].append((service, messages.no_owner(service.team)))
         if not service.repo:
             missing["repo"].append((service, messages.no_repository()))

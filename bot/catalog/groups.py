@@ -21,7 +21,7 @@ def chat_groups(catalog: Catalog, platform: str) -> dict[str, tuple[str, ...]]:
 def anybody(catalog: Catalog) -> Members:
     """Enough people for any rule, in each group whose members only a chat knows: no file is wrong for that."""
     some = tuple(one.id for one in catalog.people.values() if one.active)[:ENOUGH]
-    return {name: some for name, group in catalog.groups.items() if any(group.chats.values())}
+    return {name: some for name, group in catalog.groups.items() if group.sources or any(group.chats.values())}
 
 
 def with_members(catalog: Catalog, members: Members) -> Catalog:

@@ -235,7 +235,9 @@ class Environment:
 class Service:
     """What is deployed. `targets`: environment name -> Target, in the environments' order.
 
-    owner_groups: the groups whose people are among `owners`.
+    owner_groups: the groups whose people are among `owners`. owners_file: whether approvers of OWNERS in its repository
+    own it too; they are added while it runs, with the place that names each in `owner_sources`. path: its directory in
+    a shared repository.
     """
 
     name: str
@@ -248,6 +250,9 @@ class Service:
     targets: Mapping[str, Target] = field(default_factory=dict)
     source: SourceLine | None = None
     owner_groups: tuple[str, ...] = ()
+    owners_file: bool = False
+    path: str = ""
+    owner_sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +391,7 @@ class Group:
     """People who own or approve together: always (`people`), or while they are on call (`shifts`, approving only).
 
     chats: platform -> ids of its user groups and departments, whose members the chat adds to `people` while it runs.
+    sources: the same for other systems: github, gitlab and oncall.
     """
 
     name: str
@@ -393,6 +399,7 @@ class Group:
     shifts: tuple[Shift, ...] = ()
     source: SourceLine | None = None
     chats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ from bot.catalog.schema import (
 )
 from bot.catalog.written import Entry, Root
 
+CODE_HOSTS = frozenset({"github", "gitlab"})
+"""Where people have accounts too, which OWNERS, teams and pushes name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -185,6 +188,12 @@ def _platforms(entry: Entry[object], channels: Mapping[str, object], path: Path,
         yield from _one(entry, "chat platform", platform, (*path, platform), names.known.platforms)
 
 
+def _accounts_known(entry: Entry[object], chats: Mapping[str, object], names: Names) -> Iterator[Problem]:
+    for platform in chats:
+        known = names.known.platforms | CODE_HOSTS
+        yield from _one(entry, "chat platform", platform, ("chats", platform), known)
+
+
 def _ids(root: Root) -> Iterator[Problem]:
     sections: dict[str, Mapping[str, Entry[object]]] = {
         "environment": root.environments,
@@ -205,7 +214,7 @@ def _ids(root: Root) -> Iterator[Problem]:
 def _people(root: Root, names: Names) -> Iterator[Problem]:
     owners: dict[tuple[str, str], str] = {("console", person): person for person in root.people}
     for person, entry in root.people.items():
-        yield from _platforms(entry, entry.value.chats, ("chats",), names)
+        yield from _accounts_known(entry, entry.value.chats, names)
         yield from _zone(entry, entry.value.zone, ("zone",))
         for field_, what, account in _accounts(entry.value):
             if owners.setdefault(account, person) != person:

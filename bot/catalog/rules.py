@@ -34,6 +34,8 @@ from bot.policy.windows import is_open, next_opening
 
 ALWAYS = datetime(2000, 1, 1, tzinfo=UTC)
 """Where a freeze without a beginning begins: before everything."""
+OUTSIDE = ("github", "gitlab", "oncall")
+"""Systems that know who is in a group, beside chats."""
 EVERY_DAY = tuple(range(7))
 
 
@@ -116,7 +118,9 @@ def groups(root: Root) -> dict[str, Group]:
             for one in entry.value.shifts
         )
         chats = {platform: tuple(ids) for platform, ids in entry.value.chats.items()}
-        found[name] = Group(name, tuple(entry.value.people), shifts, entry.source(), chats)
+        outside = {system: tuple(getattr(entry.value, system)) for system in OUTSIDE}
+        sources = {system: names for system, names in outside.items() if names}
+        found[name] = Group(name, tuple(entry.value.people), shifts, entry.source(), chats, sources)
     return found
 
 

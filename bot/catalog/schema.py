@@ -312,6 +312,10 @@ class DefaultsIn(TargetDefaults):
     """Source repository; may contain {service}, {team} and {language}."""
     language: Language | None = None
     """Programming language, for patterns and people."""
+    owners_file: bool | None = None
+    """Whether approvers of OWNERS in the repository, on the branch of the last environment, own it too."""
+    path: RepositoryPath | None = None
+    """Its directory in a shared repository, for OWNERS; may contain {service} and {team}."""
 
 
 class OwnTarget(TargetDefaults):
@@ -479,12 +483,19 @@ class GroupIn(Written):
     people: Words = []
     chats: dict[str, Words] = {}
     """Chat platform -> user groups or departments there, whose members belong to the group."""
+    github: Words = []
+    """Teams, as organization/team."""
+    gitlab: Words = []
+    """Groups or projects; maintainers and above, or from another level on: group/project:developer."""
+    oncall: Words = []
+    """Paths below SLIPWAY_ONCALL_URL that tell who is on call now."""
     shifts: list[ShiftIn] = []
     zone: str | None = None
 
     @model_validator(mode="after")
     def _somebody(self) -> GroupIn:
-        if not self.people and not self.shifts and not any(self.chats.values()):
+        others = (self.github, self.gitlab, self.oncall, *self.chats.values())
+        if not self.people and not self.shifts and not any(others):
             raise ValueError(messages.empty_group())
         return self
 

@@ -6,7 +6,7 @@ Every handler may run twice, and may have been killed anywhere before: what it d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -95,8 +95,13 @@ class Workflow:
         clock: Clock,
         directory: Path,
         poll: timedelta = POLL,
+        freshen: Callable[[Service], Awaitable[None]] | None = None,
     ) -> None:
-        """directory: the catalog's, against which relative repositories are resolved; poll: between two looks."""
+        """directory: the catalog's, against which relative repositories are resolved; poll: between two looks.
+
+        freshen: reads who owns a service, before the rules are asked.
+        """
+        self._freshen = freshen
         self._db = db
         self._catalog = catalog
         self._providers = providers
@@ -546,6 +551,9 @@ class Workflow:
     # -- what the steps are made of ----------------------------------------------------------------------------------
 
     async def _verdict(self, seen: Deployment) -> Verdict:
+        service = self._catalog().services.get(seen.service)
+        if self._freshen is not None and service is not None:
+            await self._freshen(service)
         at = self._clock()
         standing, catalog = await self._db.read(lambda tx: standing_facts(tx, at)), self._catalog()
         verdict = decide(catalog, request_of(seen), facts_of(seen, standing), at)

@@ -70,6 +70,10 @@ class CiSettings(BaseModel):
     sonar_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_SONAR_HOOK_SECRET")
     sonar_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_SONAR_HOOK_SECRET_FILE")
 
+    oncall_url: str = Field(default="", alias="SLIPWAY_ONCALL_URL", pattern=ADDRESS)
+    oncall_token: SecretStr | None = Field(default=None, alias="SLIPWAY_ONCALL_TOKEN")
+    oncall_token_file: Path | None = Field(default=None, alias="SLIPWAY_ONCALL_TOKEN_FILE")
+
     standard_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_HOOK_SECRET")
     standard_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_HOOK_SECRET_FILE")
 

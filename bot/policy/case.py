@@ -9,7 +9,7 @@ from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind
 from bot.policy import reasons as say
 from bot.policy.approvals import LONG_AGO, OpenSeat, can_be_satisfied, seats_of, tally
 from bot.policy.model import Ballot, Facts, LockFact, Pass, PolicyRequest, ReasonCode, ReviewFact
-from bot.policy.permissions import has_permission
+from bot.policy.permissions import held_by
 from bot.policy.scopes import matches
 from bot.policy.windows import is_open
 
@@ -154,8 +154,9 @@ def _permission(catalog: Catalog, request: PolicyRequest, service: Service) -> s
     person = catalog.people.get(request.person)
     if person is None or not person.active:
         return say.no(ReasonCode.UNKNOWN_CALLER, say.unknown_caller)
-    if has_permission(catalog, person.id, request.permission, service.name, request.environment):
-        return say.yes(ReasonCode.PERMITTED, say.permitted, person.name, service)
+    role = held_by(catalog, person.id, request.permission, service, request.environment)
+    if role is not None:
+        return say.yes(ReasonCode.PERMITTED, say.permitted, person, role, service)
     return say.no(ReasonCode.NOT_PERMITTED, say.not_permitted, catalog, request, service)
 
 

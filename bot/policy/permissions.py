@@ -42,17 +42,23 @@ def roles_of(catalog: Catalog, person: str, service: Service) -> frozenset[Role]
     return frozenset(role for role, yes in held.items() if yes)
 
 
+def held_by(catalog: Catalog, person: str, permission: Permission, service: Service, environment: str) -> Role | None:
+    """The first role of the person that allows it there, the nearest to the service first; None: none does."""
+    place = catalog.environments.get(environment)
+    if place is None:
+        return None
+    held = roles_of(catalog, person, service)
+    for role in (Role.OWNER, Role.TEAM_LEAD, Role.MEMBER, Role.RELEASE_MANAGER, Role.ADMIN, Role.ANYONE):
+        unprotected = not place.protected and permission in UNPROTECTED.get(role, frozenset())
+        if role in held and (permission in ANYWHERE.get(role, frozenset()) or unprotected):
+            return role
+    return None
+
+
 def has_permission(catalog: Catalog, person: str, permission: Permission, service: str, environment: str) -> bool:
     """Whether any role of the person allows it there."""
     known = catalog.services.get(service)
-    place = catalog.environments.get(environment)
-    if known is None or place is None:
-        return False
-    return any(
-        permission in ANYWHERE.get(role, frozenset())
-        or (not place.protected and permission in UNPROTECTED.get(role, frozenset()))
-        for role in roles_of(catalog, person, known)
-    )
+    return known is not None and held_by(catalog, person, permission, known, environment) is not None
 
 
 def may_anywhere(catalog: Catalog, person: str, permission: Permission) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Service, Window
+from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Person, Role, Service, Window
 from bot.policy.approvals import OpenSeat
 from bot.policy.model import LockFact, Pass, Permission, PolicyRequest, Reason, ReasonCode, ReviewFact
 from bot.policy.permissions import who_may
@@ -19,6 +19,15 @@ Said = tuple[str, str, str]
 
 BREAK_GLASS = "break-glass"
 """What stands for the rule where a pass was given on the server."""
+
+AS_ROLE = {
+    Role.ADMIN: "administrator",
+    Role.RELEASE_MANAGER: "release manager",
+    Role.TEAM_LEAD: "team lead",
+    Role.OWNER: "owner",
+    Role.MEMBER: "team member",
+    Role.ANYONE: "anybody",
+}
 
 VERBS = {Permission.RELEASE_ROLLBACK: "roll back", Permission.RELEASE_CANCEL: "cancel deployments of"}
 
@@ -60,9 +69,12 @@ def unknown_caller() -> Said:
     return "I do not know you, or you have left; ask an administrator to look at people.yaml.", "people", ""
 
 
-def permitted(name: str, service: Service) -> Said:
-    """The person may."""
-    return f"{name} may.", "owners", str(service.source or "")
+def permitted(person: Person, role: Role, service: Service) -> Said:
+    """The person may, as what, and the line that says so: of the catalog, or of OWNERS."""
+    where = service.owner_sources.get(person.id, str(service.source or "")) if role is Role.OWNER else ""
+    rule = "owners" if role is Role.OWNER else "roles"
+    kind = AS_ROLE[role]
+    return f"{person.name} may, as {kind}.", rule, where
 
 
 def not_permitted(catalog: Catalog, request: PolicyRequest, service: Service) -> Said:

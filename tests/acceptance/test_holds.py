@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from bot.app import Outside
 from bot.catalog.load import load_catalog
 from bot.deployments.model import State
 from bot.deployments.past import since
 from bot.policy.replay import replay
 from tests.fakes.repositories import git
-from tests.support.running import running
+from tests.support import FakeClock
+from tests.support.running import POLL, running
 from tests.support.world import ROOT, World, make_world
 
 
@@ -136,7 +138,7 @@ async def test_owners_are_shown_with_where_they_are_named(world: World) -> None:
         card = str((await slipway.say("outsider", "/owners app prod"))[-1].card)
     assert "owners (services/all.yaml:1)" in card
     assert "'Owner'" in card
-    assert "'OWNERS of the repository': 'none'" in card
+    assert "'OWNERS of the repository': 'not asked (owners_file is not set)'" in card
 
 
 async def test_the_author_approves_neither_the_first_nor_the_second_try(tmp_path: Path) -> None:
@@ -155,3 +157,26 @@ async def test_the_author_approves_neither_the_first_nor_the_second_try(tmp_path
         card = next(one for one in await slipway.cards("owner", "d-1"))
         assert card["state"] == "rejected"
         assert (await slipway.get(1)).data.author == "lead"  # type: ignore[union-attr]
+
+
+async def test_owners_of_the_repository_may_deploy_and_are_shown_with_their_line(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """The team that owns a directory needs no entry in the catalog; who is taken out may no more, at once."""
+    world = make_world(tmp_path / "world", verify={"timeout": "3s", "settle": "0s", "interval": "20ms"})
+    (world.directory / "services" / "all.yaml").write_text("app: {team: shop, owners: [owner], owners_file: true}\n")
+    (world.source / "OWNERS").write_text("approvers:\n- Outsider\n- stranger\n")
+    commit = world.push("with owners")
+    async with running(world, outside=Outside(clock=clock, poll=POLL)) as slipway:
+        card = str((await slipway.say("lead", "/owners app prod"))[-1].card)
+        assert f"Outsider (OWNERS:2), stranger (OWNERS:3, not known) at {commit[:12]}" in card
+        why = str((await slipway.say("outsider", "/why app prod"))[-1].card)
+        assert f"Outsider may, as owner. [owners, OWNERS:2 at {commit[:12]}]" in why
+        await slipway.say("outsider", "/deploy app prod")
+        assert (await slipway.ends()).state is State.SUCCEEDED
+        (world.source / "OWNERS").write_text("approvers: [")
+        world.push("broken owners")
+        clock.advance(timedelta(minutes=1))
+        said = (await slipway.say("outsider", "/deploy app prod"))[-1].text
+        assert "You may not deploy app in prod" in said
+        assert "nobody: OWNERS at" in str((await slipway.say("lead", "/owners app prod"))[-1].card)

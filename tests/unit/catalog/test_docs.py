@@ -19,16 +19,23 @@ AROUND = """\
 environments: {prod: {branch: main, cluster: east-1, protected: true}, dev: {cluster: east-1}}
 people: {leo: {}, rita: {}, olive: {}, mia: {}, ann: {}}
 teams: {shop: {leads: [olive]}}
+release_managers: [rita]
 defaults: {repo: "group/{service}", gitops: {repo: config}}
 """
 
 
 def test_the_manuals_rules_are_right(tmp_path: Path) -> None:
     """An example that `slipway check` refuses teaches the wrong thing."""
-    times, approvals = re.findall(r"```yaml\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)[:2]
+    found = re.findall(r"```yaml\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
+    rules = [next(one for one in found if one.startswith(first)) for first in ("zone:", "groups:", "emergency:")]
     services = "pay: {team: shop, labels: {tier: gold}}\nbatch-1: {team: shop}\n"
-    files = {"a.yaml": AROUND, "times.yaml": times, "approvals.yaml": approvals, "services/all.yaml": services}
-    assert " is right" in render_report(check(write(tmp_path, files)))
+    files = {f"rules{number}.yaml": text for number, text in enumerate(rules)}
+    report = check(write(tmp_path / "rules", {"a.yaml": AROUND, "services/all.yaml": services, **files}))
+    assert " is right" in render_report(report)
+    owning = next(one for one in found if one.startswith("defaults: {owners_file"))
+    service = 'pay: {team: shop, repo: group/pay, gitops: {repo: config, path: "{service}/{environment}.yaml"}}\n'
+    files = {"a.yaml": "environments: {prod: {}}\n", "own.yaml": owning, "services/all.yaml": service}
+    assert " is right" in render_report(check(write(tmp_path / "own", files)))
 
 
 def test_the_manuals_gates_are_right(tmp_path: Path) -> None:
