@@ -397,7 +397,7 @@ class App:
         routes += report_routes(self.report, self.settings.metrics_token)
         if self.slack_adapter is not None:
             routes = [*self.slack_adapter.routes(), *routes]
-        routes += self._hooks()
+        routes += [*self._hooks(), *self._alert_hooks()]
         if self.feishu_adapter is not None:
             routes = [*self.feishu_adapter.routes(), *routes]
         if self.settings.console:
@@ -443,6 +443,20 @@ class App:
             self._clock,
         )
         return webhook_routes(secrets, events, self._clock)
+
+    def _alert_hooks(self) -> Sequence[Any]:
+        """The route for Alertmanager, if it has a secret."""
+        settings = self.settings
+        secret = settings.ci_secret("alertmanager_hook_secret")
+        if not secret:
+            return ()
+        from bot.deployments.alarms import Alarms
+        from bot.web.alerts import alert_routes
+
+        hours = timedelta(hours=settings.alert_hours)
+        service, _, environment = settings.alert_labels.partition(",")
+        alarms = Alarms(self.db, self.catalog, self._clock, self.engine.poke_all, hours)
+        return alert_routes(secret, (service, environment), alarms)
 
     def _access(self) -> Access:
         from bot.web.console import Access

@@ -10,6 +10,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, create_engine, text
 
+import bot.store.alerts
 import bot.store.console
 import bot.store.firings
 import bot.store.holds

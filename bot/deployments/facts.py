@@ -8,9 +8,12 @@ from datetime import datetime
 from bot.catalog.model import Freeze, Kind, ReviewBlock, Scope, SourceLine
 from bot.deployments.model import Deployment
 from bot.policy.model import EVERYTHING, Ballot, Facts, LockFact, Pass, Permission, PolicyRequest, ReviewFact
-from bot.store import emergencies, holds
+from bot.store import alerts, emergencies, holds
+from bot.store.alerts import Alert
 from bot.store.database import Tx
 
+WATCH = "Alertmanager"
+"""Who holds what an alert holds; no person."""
 SCOPE_FIELDS = frozenset(field.name for field in fields(Scope))
 
 
@@ -36,9 +39,10 @@ def request_of(seen: Deployment) -> PolicyRequest:
 
 
 def standing_facts(tx: Tx, at: datetime) -> Facts:
-    """Every lock and every freeze from a chat; what cannot be understood holds everything up."""
+    """Every lock, firing alert and freeze from a chat; what cannot be understood holds everything up."""
+    firing = (alert_fact(one) for one in alerts.firing(tx, at))
     return Facts(
-        locks=tuple(lock_fact(one) for one in holds.all_locks(tx)),
+        locks=(*(lock_fact(one) for one in holds.all_locks(tx)), *firing),
         freezes=tuple(_freeze(one) for one in holds.standing_freezes(tx, at)),
         reviews=tuple(_review(one) for one in emergencies.owed(tx) if one.block != ReviewBlock.NO.value),
     )
@@ -99,6 +103,29 @@ def lock_fact(lock: holds.Lock) -> LockFact:
         exempt_kinds=lock.exempt,
         warning=lock.warning,
     )
+
+
+def alert_fact(alert: Alert) -> LockFact:
+    """A firing alert holds its service as a lock would; what could end the alert passes."""
+    summary = f" ({alert.summary})" if alert.summary else ""
+    return LockFact(
+        scope=alert.what,
+        holder=WATCH,
+        reason=f"the alert {alert.name} is firing{summary}",
+        expires_at=alert.until_at,
+        what=scope_of_lock(alert.what) or EVERYTHING,
+        exempt_kinds=(Kind.ROLLBACK.value, Kind.HOTFIX.value),
+    )
+
+
+def alerted(tx: Tx, deployment: Deployment, at: datetime) -> str:
+    """The alert that keeps a running release from being called done, empty if none does."""
+    for one in alerts.firing(tx, at):
+        fact = alert_fact(one)
+        here = one.service == deployment.service and one.environment in ("", deployment.environment)
+        if here and deployment.kind.value not in fact.exempt_kinds:
+            return f"It runs, but {fact.reason}."
+    return ""
 
 
 def scope_of_lock(what: str) -> Scope | None:

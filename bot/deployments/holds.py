@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from bot.catalog.model import Catalog, Kind, Person, Scope
 from bot.clock import Clock
 from bot.deployments.audience import personal_places
-from bot.deployments.facts import scope_of_lock
+from bot.deployments.facts import WATCH, alert_fact, scope_of_lock
 from bot.deployments.model import Deployment, State
 from bot.errors import BadInput, Conflict, Refused
 from bot.policy.model import Permission, ReasonCode
 from bot.policy.permissions import has_permission
-from bot.store import audit, holds, outbox
+from bot.store import alerts, audit, holds, outbox
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
@@ -90,6 +90,8 @@ class Holds:
     async def unlock(self, person: Person, what: str) -> Lock:
         """Release a lock; its holder, or whoever may lock there, who then tells the holder.
 
+        Where there is none but alerts fire, deployments pass these till they fire anew.
+
         Raises:
             Refused: no right.
             BadInput: there is no such lock.
@@ -100,7 +102,7 @@ class Holds:
         def work(tx: Tx) -> Lock:
             seen = holds.get_lock(tx, what)
             if seen is None:
-                raise BadInput(f"There is no lock on {what}.", hint="/locks lists what is locked.")
+                return self._lift_alerts(tx, person, what, at)
             if seen.holder != person.id:
                 may_hold(self._catalog(), person, what)
                 self._tell(tx, seen, person, at, "released", "")
@@ -113,6 +115,16 @@ class Holds:
         seen = await self._db.run(work)
         self._on_change()
         return seen
+
+    def _lift_alerts(self, tx: Tx, person: Person, what: str, at: datetime) -> Lock:
+        may_hold(self._catalog(), person, what)
+        lifted = alerts.lift(tx, what, person.id, at)
+        if not lifted:
+            raise BadInput(f"There is no lock on {what}.", hint="/locks lists what is locked.")
+        rows.wake_waiting(tx, at)
+        names = ", ".join(one.name for one in lifted)
+        audit.append(tx, AuditEntry(at, person.id, "alert:lift", what, "accepted", "", names[:1000]))
+        return Lock(what, WATCH, names, lifted[0].started_at)
 
     async def freeze(self, person: Person, new: ChatFreeze) -> ChatFreeze:
         """Store a freeze. Raises Refused: no right to freeze that."""
@@ -161,10 +173,11 @@ class Holds:
         return seen
 
     async def locks(self) -> list[Lock]:
-        """Locks that hold now."""
+        """Locks that hold now, and what firing alerts hold."""
         at = self._clock()
-        found = await self._db.read(holds.all_locks)
-        return [one for one in found if one.expires_at is None or at < one.expires_at]
+        found, firing = await self._db.read(lambda tx: (holds.all_locks(tx), alerts.firing(tx, at)))
+        held = [one for one in found if one.expires_at is None or at < one.expires_at]
+        return held + [Lock(one.what, WATCH, alert_fact(one).reason, one.started_at) for one in firing]
 
     async def nag(self) -> None:
         """Remind the holders of locks without an end; housekeeping calls it now and then."""

@@ -324,7 +324,7 @@ class Deployments:
             gray = seen.data.gray
             if seen.state is not State.GRAY or gray is None:
                 raise Conflict(f"{seen.ref} stands at no gray pause: it is {words(seen.state)}.")
-            if gray.wish:
+            if gray.wish and (wish != "abort" or gray.wish == "abort"):  # What waits to go on can still be given up.
                 raise Conflict(f"Somebody was first: {seen.ref} was told to {gray.wish} already.")
             decided = gray.model_copy(update={"wish": wish, "wish_stage": gray.stage, "by": person.id})
             data = seen.data.model_copy(update={"gray": decided})

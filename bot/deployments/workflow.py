@@ -28,7 +28,7 @@ from bot.delivery.base import (
 )
 from bot.deployments import gating, gray, limits, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
-from bot.deployments.facts import facts_of, request_of, standing_facts
+from bot.deployments.facts import alerted, facts_of, request_of, standing_facts
 from bot.deployments.model import (
     Before,
     Data,
@@ -376,12 +376,15 @@ class Workflow:
             failure = stopped.data.failure
             return await self._abort(seen, delivery, request, failure.message if failure else "Stopped by the rules.")
         if stopped is not None:
-            return stopped
+            return await self._watch_gray(seen, delivery, request, at_pause, stopped)
         await delivery.continue_gray(request, full=at_pause.wish == "full")
         data = _update(seen, gray=gray.asked(at_pause, self._clock()), waiting_for="", waiting_since_at=None)
         return Go(State.SYNCING, data, actor=at_pause.by or "slipway", note=f"{at_pause.wish} from gray")
 
-    async def _watch_gray(self, seen: Deployment, delivery: Delivery, request: SyncRequest, at_pause: Gray) -> Outcome:
+    async def _watch_gray(
+        self, seen: Deployment, delivery: Delivery, request: SyncRequest, at_pause: Gray, held: Stay | None = None
+    ) -> Outcome:
+        """Measure, and give up or go on by itself. held: it was told to go on, but the rules say wait."""
         _, target = plan.thaw(seen.data.plan)
         at_pause = await self._measured(seen, at_pause)
         if at_pause.health == Health.BAD:
@@ -390,6 +393,9 @@ class Workflow:
         since = at_pause.since_at or now
         if now - since >= target.gray.timeout:
             return await self._abort(seen, delivery, request, "Nobody decided at gray in time.")
+        if held is not None:
+            until = min(held.until, now + target.gray.interval, since + target.gray.timeout)
+            return Stay(until, held.data.model_copy(update={"gray": at_pause}))
         due = gray.due_at(target.gray, at_pause)
         if due is not None and now >= due and at_pause.health == Health.GOOD:
             wish = at_pause.model_copy(update={"wish": "continue", "wish_stage": at_pause.stage, "by": ""})
@@ -437,6 +443,12 @@ class Workflow:
         settle = target.verify.settle
         url = running.url if running is not None and running.url else target.url
         data = _update(seen, url=url, running_message="")
+        alarm = await self._db.read(lambda tx: alerted(tx, seen, now))
+        if alarm and now >= self._end(seen):
+            return await self._deploy_failed(seen, "verify", self._delivery(seen), self._sync_request(seen), alarm)
+        if alarm:
+            held = data.model_copy(update={"running_message": alarm, "healthy_since_at": None})
+            return Stay(now + target.verify.interval, held)
         if target.gray.metrics and target.gray.settle:
             settle = max(settle, target.gray.settle)
             measured = await self._measured(seen, seen.data.gray or Gray())

@@ -77,6 +77,11 @@ class CiSettings(BaseModel):
     standard_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_HOOK_SECRET")
     standard_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_HOOK_SECRET_FILE")
 
+    alertmanager_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_ALERTMANAGER_HOOK_SECRET")
+    alertmanager_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_ALERTMANAGER_HOOK_SECRET_FILE")
+    alert_labels: str = Field(default="service,environment", alias="SLIPWAY_ALERT_LABELS", pattern=r"^\w+,\w+$")
+    alert_hours: float = Field(default=5, alias="SLIPWAY_ALERT_HOURS", gt=0)
+
     reports_url: str = Field(default="", alias="SLIPWAY_REPORTS_URL", pattern=ADDRESS)
     reports_token: SecretStr | None = Field(default=None, alias="SLIPWAY_REPORTS_TOKEN")
     reports_token_file: Path | None = Field(default=None, alias="SLIPWAY_REPORTS_TOKEN_FILE")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import CursorResult, Select, Table, and_, delete, or_, select
 
-from bot.store import firings
+from bot.store import alerts, firings
 from bot.store.console import console_messages
 from bot.store.database import Tx
 from bot.store.tables import deployments, inbox, outbox
@@ -16,7 +16,7 @@ BATCH = 1000
 
 
 def forget(tx: Tx, before: datetime, limit: int = BATCH) -> int:
-    """Delete intents, messages and occurrences that were over before that instant. Returns how many; 0: all done.
+    """Delete intents, messages, occurrences and alerts that were over before that. Returns how many; 0: all done.
 
     A message about a deployment stays as long as the deployment is open or ended later; so does one not yet sent.
     """
@@ -27,7 +27,7 @@ def forget(tx: Tx, before: datetime, limit: int = BATCH) -> int:
     deleted += _delete(tx, outbox, select(outbox.c.id).where(outbox.c.created_at < before, told, about), limit)
     old_messages = select(console_messages.c.id).where(console_messages.c.created_at < before)
     deleted += _delete(tx, console_messages, old_messages, limit)
-    return deleted + firings.forget(tx, before)
+    return deleted + firings.forget(tx, before) + alerts.forget(tx, before)
 
 
 def _delete(tx: Tx, table: Table, which: Select[tuple[int]], limit: int) -> int:

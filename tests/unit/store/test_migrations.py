@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+import bot.store.alerts
 import bot.store.console
 import bot.store.emergencies
 import bot.store.holds
