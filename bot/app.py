@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from starlette.applications import Starlette
@@ -20,7 +20,7 @@ from bot.chat.base import People
 from bot.chat.console import ConsoleAdapter
 from bot.clock import Clock, utc_now
 from bot.commanding import Command, Tools
-from bot.delivery.base import ConfigWriter, Delivery, Listening
+from bot.delivery.base import ConfigWriter, Delivery, Images, Listening
 from bot.delivery.gitops import GitWriter
 from bot.delivery.shell import ShellDelivery
 from bot.deployments import audience
@@ -203,6 +203,8 @@ class App:
             deliveries=self._deliveries(outside, writer),
             writer=outside.wrap("writer", self._config_writer(writer)),
             metrics=self._metrics(),
+            images=self._images(outside),
+            tagger=outside.wrap("tagger", self.sources),
             gates=self._gates(outside, pipelines),
         )
         self.workflow = Workflow(
@@ -368,6 +370,14 @@ class App:
         deployment_id = self.workflow.deployment_of(intent)
         if deployment_id is not None:
             self.engine.poke(deployment_id)
+
+    def _images(self, outside: Outside) -> Images:
+        from bot.delivery.registry import Registries
+
+        settings = self.settings
+        registries = Registries(settings.registry_auth_file, settings.registry_insecure.split(","))
+        self._closing.append(registries.close)
+        return cast(Images, outside.wrap("images", registries))
 
     def _metrics(self) -> Metrics | None:
         if not self.settings.prometheus_url:

@@ -41,12 +41,15 @@ class ArgKind(StrEnum):
 class Arg:
     """How a field of the arguments' model is typed. option: written `--name`; label: shown in help, default the name.
 
+    lead: a word that may be said before it, as in `promote pay to prod`.
+
     A TEXT option takes every word up to the next option, quotes or not.
     """
 
     kind: ArgKind
     option: bool = False
     label: str = ""
+    lead: str = ""
 
 
 @dataclass(frozen=True, slots=True)

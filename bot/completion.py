@@ -105,6 +105,8 @@ def _walk(command: Command, said: Sequence[str]) -> tuple[dict[str, str], ArgKin
         elif pending is not None:
             # A text goes on up to the next option; any other value is one word.
             pending = pending if pending is ArgKind.TEXT else None
+        elif positions and positions[0].is_led_by(word):
+            continue
         elif positions:
             values[positions.pop(0).name] = word
     if pending is not None:

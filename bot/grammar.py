@@ -33,7 +33,12 @@ class Parameter:
             return f"[--{label}]"
         if self.arg.option:
             return f"[--{label} {self.arg.kind.value.upper()}]"
-        return f"<{label}>" if self.required else f"[{label}]"
+        lead = f"[{self.arg.lead}] " if self.arg.lead else ""
+        return f"{lead}<{label}>" if self.required else f"{lead}[{label}]"
+
+    def is_led_by(self, word: str) -> bool:
+        """Whether the word only leads to it."""
+        return bool(self.arg.lead) and word.casefold() == self.arg.lead
 
 
 def parameters(command: Command) -> tuple[Parameter, ...]:
@@ -129,6 +134,8 @@ def _collect(command: Command, tokens: list[str]) -> dict[str, object]:
             continue
         if not positions:
             raise BadInput(f"'{token}' is one word too many.", hint=_typed(command))
+        if tokens and positions[0].is_led_by(token):
+            continue
         parameter = positions.pop(0)
         if parameter.arg.kind is ArgKind.TEXT:
             values[parameter.name] = " ".join([token, *_up_to_option(tokens)])

@@ -76,6 +76,9 @@ class Settings(CiSettings, ListenerSettings, GitSettings):
     kubeconfig: Path | None = Field(default=None, alias="SLIPWAY_KUBECONFIG")
     kubernetes_in_cluster: Flag = Field(default=False, alias="SLIPWAY_KUBERNETES_IN_CLUSTER")
 
+    registry_auth_file: Path | None = Field(default=None, alias="SLIPWAY_REGISTRY_AUTH_FILE")
+    registry_insecure: str = Field(default="", alias="SLIPWAY_REGISTRY_INSECURE")
+
     prometheus_url: str = Field(
         default="", alias="SLIPWAY_PROMETHEUS_URL", pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$"
     )

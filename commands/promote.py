@@ -26,7 +26,7 @@ class PromoteArgs(BaseModel, frozen=True):
     """environment: where it goes; where it comes from is the one before it in order."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]
-    environment: Annotated[str, Arg(ArgKind.ENVIRONMENT)]
+    environment: Annotated[str, Arg(ArgKind.ENVIRONMENT, lead="to")]
     reason: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
     at: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
 
@@ -149,7 +149,7 @@ def _soaked(ctx: CommandContext, good: Deployment, source: Target, soak: timedel
 command = Command(
     name="promote",
     summary="Put the image that runs in the environment before into the next one",
-    example="/promote pay prod",
+    example="/promote pay to prod",
     permission=Permission.RELEASE_DEPLOY,
     args=PromoteArgs,
     run=promote,

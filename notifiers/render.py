@@ -25,13 +25,14 @@ ASK = Button("emergency", "Ask for emergency approval", ButtonStyle.PRIMARY, inp
 STEPS: tuple[tuple[str, str], ...] = (
     ("build", "Build"),
     ("gate", "Check"),
+    ("tag", "Tag"),
     ("write", "Write to Git"),
     ("deploy", "Deploy"),
     ("gray", "Gray"),
     ("verify", "Verify"),
 )
-START = {"build": 5, "gate": 50, "write": 55, "deploy": 60, "gray": 75, "verify": 85}
-SPAN = {"build": 45, "gate": 5, "write": 5, "deploy": 25, "gray": 10, "verify": 14}
+START = {"build": 5, "gate": 50, "tag": 53, "write": 55, "deploy": 60, "gray": 75, "verify": 85}
+SPAN = {"build": 45, "gate": 3, "tag": 2, "write": 5, "deploy": 25, "gray": 10, "verify": 14}
 ORDER = [name for name, _ in STEPS]
 
 TITLES = {
@@ -188,7 +189,7 @@ def steps(seen: Deployment) -> tuple[Step, ...]:
         return ()
     shown = []
     for name, label in STEPS:
-        if name == "gray" and seen.data.gray is None:
+        if (name == "gray" and seen.data.gray is None) or (name == "tag" and not _is_tagged(seen)):
             continue
         state = _step_state(seen, name)
         shown.append(Step(label, state.value, _step_detail(seen, name)))
@@ -201,6 +202,11 @@ def steps(seen: Deployment) -> tuple[Step, ...]:
     if seen.state in (State.ROLLING_BACK, State.ROLLED_BACK) or seen.data.undo:
         shown.append(Step("Roll back", _undo_state(seen).value))
     return tuple(shown)
+
+
+def _is_tagged(seen: Deployment) -> bool:
+    """Whether the release gets names here; most do not."""
+    return bool(seen.data.tagged) or current_step(seen) == "tag"
 
 
 def _stage_state(seen: Deployment, state: str) -> str:
@@ -238,6 +244,8 @@ def _step_detail(seen: Deployment, name: str) -> str:
         return "the build of this commit exists already"
     if name == "gate" and data.gates:
         return gating.said(data.gates)
+    if name == "tag":
+        return ", ".join(data.tagged)
     if name == "write" and data.revision:
         return f"commit {data.revision[:12]}" if data.git_changed else "Git says so already"
     if name == "deploy" and seen.state is State.SYNCING:

@@ -20,6 +20,7 @@ from bot.catalog.model import (
     MetricRule,
     Person,
     PipelineSpec,
+    PromoteRule,
     ReviewRule,
     Scope,
     Seat,
@@ -36,7 +37,7 @@ from bot.catalog.written import Root
 Settings = Mapping[str, Any]
 """One or several layers of `TargetDefaults` as plain values; nested ones are mappings too."""
 
-SPECS = ("pipeline", "gitops", "delivery", "verify", "gray")
+SPECS = ("pipeline", "gitops", "delivery", "verify", "gray", "promote")
 VALUES = (
     "url",
     "rollback_on_failure",
@@ -98,6 +99,7 @@ class Specs:
     delivery: DeliverySpec
     verify: VerifyRule
     gray: GrayRule
+    promote: PromoteRule
     values: Mapping[str, Any]
 
 
@@ -109,6 +111,7 @@ def specs_of(settings: Settings) -> Specs:
         DeliverySpec(**settings.get("delivery", {})),
         VerifyRule(**settings.get("verify", {})),
         _gray(settings.get("gray", {})),
+        _promote(settings.get("promote", {})),
         {name: settings[name] for name in VALUES if name in settings},
     )
 
@@ -125,6 +128,12 @@ def _gray(values: Mapping[str, Any]) -> GrayRule:
     lists = {name: tuple(values[name]) for name in ("pauses", "weights") if name in values}
     metrics = tuple(MetricRule(**metric.__dict__) for metric in values.get("metrics", ()))
     return GrayRule(**{**values, **lists, "metrics": metrics})
+
+
+def _promote(values: Mapping[str, Any]) -> PromoteRule:
+    """`from` is a word of Python's own."""
+    renamed = {"source" if name == "from_" else name: value for name, value in values.items()}
+    return PromoteRule(**{**renamed, **({"tags": tuple(values["tags"])} if "tags" in values else {})})
 
 
 # -- services --------------------------------------------------------------------------------------------------------
@@ -214,6 +223,7 @@ def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[
         delivery=specs.delivery,
         verify=specs.verify,
         gray=specs.gray,
+        promote=specs.promote,
         **values,
     )
 

@@ -189,6 +189,21 @@ class GitopsSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PromoteRule:
+    """What a promotion into an environment does besides deploying the digest; names may be filled.
+
+    image: with its registry, without tag; empty: the registry is left alone. source: where the image is, if that is
+    another repository; it is copied then. tags: further names of the image; one with {version} or {commit} is never
+    moved. git_tag: made in the source repository at the release's commit, empty: none.
+    """
+
+    image: str = ""
+    source: str = ""
+    tags: tuple[str, ...] = ("{version}",)
+    git_tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One service in one environment, with every default and convention applied."""
 
@@ -212,6 +227,7 @@ class Target:
     supersede: bool = False
     check: PipelineSpec = PipelineSpec()
     cd: PipelineSpec = PipelineSpec()
+    promote: PromoteRule = PromoteRule()
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,6 +275,19 @@ class GrayIn(Written):
     """What must be good; no data is not good."""
 
 
+class PromoteIn(Written):
+    """What a promotion does besides deploying the digest."""
+
+    image: str | None = None
+    """The image with its registry, without tag, for instance registry.example.com/shop/{service}."""
+    from_: str | None = Field(default=None, alias="from")
+    """The repository it is copied from, where that is another one."""
+    tags: list[str] | None = None
+    """Further names of the image, with {service}, {environment}, {team}, {version} and {commit}."""
+    git_tag: str | None = None
+    """Tag made in the source repository, for instance {service}-{version}."""
+
+
 class TargetDefaults(Written):
     """Settings of a service in an environment; each may be left to the next wider place."""
 
@@ -283,6 +296,7 @@ class TargetDefaults(Written):
     delivery: DeliveryIn | None = None
     verify: VerifyIn | None = None
     gray: GrayIn | None = None
+    promote: PromoteIn | None = None
     url: str | None = None
     """Where the running service answers."""
     rollback_on_failure: bool | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -81,6 +81,28 @@ class ConfigWriter(Protocol):
 
     async def remove(self, change: Change) -> Written:
         """Commit and push that the service has no version here any more (undo of a first deployment)."""
+        ...
+
+
+class Images(Protocol):
+    """Registries of images."""
+
+    async def tag(self, image: str, digest: str, tags: Mapping[str, bool], source: str = "") -> None:
+        """Give a digest these names; the same again changes nothing. tags: name -> whether it may be moved.
+
+        source: the repository that has it, if another one. Raises ProviderRejected, ProviderUnavailable.
+        """
+        ...
+
+
+class Tagger(Protocol):
+    """Source repositories, as far as a release is given a name there."""
+
+    async def tag(self, repo: str, commit: str, name: str, message: str, at: datetime) -> None:
+        """Make a tag and push it; the same again changes nothing.
+
+        Raises: ProviderRejected: it is another commit's already, or there is no right; ProviderUnavailable.
+        """
         ...
 
 

@@ -368,6 +368,7 @@ STEP_OF_STATE: Mapping[State, str] = {
     State.QUEUED: "queue",
     State.BUILDING: "build",
     State.GATING: "gate",
+    State.TAGGING: "tag",
     State.WRITING: "write",
     State.SYNCING: "deploy",
     State.GRAY: "gray",

@@ -28,6 +28,7 @@ class State(StrEnum):
     QUEUED = "queued"
     BUILDING = "building"
     GATING = "gating"
+    TAGGING = "tagging"
     WRITING = "writing"
     SYNCING = "syncing"
     GRAY = "gray"
@@ -75,6 +76,7 @@ HOLDS_TARGET = frozenset(
     {
         State.BUILDING,
         State.GATING,
+        State.TAGGING,
         State.WRITING,
         State.SYNCING,
         State.GRAY,
@@ -216,6 +218,7 @@ class Data(_Record):
     artifact: str = ""
     gates: tuple[GateNote, ...] = ()
     gating_since_at: datetime | None = None
+    tagged: tuple[str, ...] = ()
     before: Before | None = None
     revision: str = ""
     git_changed: bool = True

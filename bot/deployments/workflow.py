@@ -19,14 +19,16 @@ from bot.delivery.base import (
     Change,
     ConfigWriter,
     Delivery,
+    Images,
     Place,
     Running,
     SyncProgress,
     SyncRequest,
     SyncState,
+    Tagger,
     Written,
 )
-from bot.deployments import gating, gray, limits, plan
+from bot.deployments import gating, gray, limits, names, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
 from bot.deployments.facts import alerted, facts_of, request_of, standing_facts
 from bot.deployments.model import (
@@ -82,6 +84,8 @@ class Providers:
     writer: ConfigWriter
     gates: Sequence[Gate] = ()
     metrics: Metrics | None = None
+    images: Images | None = None
+    tagger: Tagger | None = None
 
 
 class Workflow:
@@ -121,6 +125,7 @@ class Workflow:
             State.QUEUED: self.queued,
             State.BUILDING: self.building,
             State.GATING: self.gating,
+            State.TAGGING: self.tagging,
             State.WRITING: self.writing,
             State.SYNCING: self.syncing,
             State.GRAY: self.gray,
@@ -219,7 +224,7 @@ class Workflow:
         """
         service, target = plan.thaw(seen.data.plan)
         if not target.gates or seen.kind is Kind.ROLLBACK:
-            return Go(State.WRITING, seen.data)
+            return Go(_after_gates(seen), seen.data)
         at = self._clock()
         since = seen.data.gating_since_at or at
         known = await self._db.read(lambda tx: releases.by_commit(tx, seen.service, seen.commit))
@@ -236,7 +241,7 @@ class Workflow:
         if waiting:
             told = {"waiting_for": " ".join(note.message for note in waiting), "waiting_since_at": since}
             return Stay(at + GATE_POLL, data.model_copy(update=told))
-        return Go(State.WRITING, data, note=self._said_of_gates(notes))
+        return Go(_after_gates(seen), data, note=self._said_of_gates(notes))
 
     def _said_of_gates(self, notes: Sequence[GateNote]) -> str:
         """For the record: what every gate said, and who let the release on all the same."""
@@ -244,6 +249,23 @@ class Workflow:
         names = ", ".join(dict.fromkeys(self._name_of(one) for people in by.values() for one in people))
         over = f"; {', '.join(by)} overridden by {names}" if by else ""
         return f"gates: {gating.said(notes)}{over}"
+
+    async def tagging(self, seen: Deployment) -> Outcome:
+        """A promoted image gets its further names, and its commit the tag; all of it may be done twice."""
+        stopped = await self._hold_or_stop(seen)
+        if stopped is not None:
+            return stopped
+        wanted = names.of(seen)
+        if wanted.image:
+            images = _set_up(self._providers.images, "image registry")
+            await images.tag(wanted.image, seen.digest, wanted.tags, wanted.source)
+        if wanted.git_tag:
+            service, _ = plan.thaw(seen.data.plan)
+            repo = resolve_repo(self._directory, service.repo)
+            message = f"{seen.service} {seen.release_version} promoted to {seen.environment}\n\n{seen.digest}"
+            tagger = _set_up(self._providers.tagger, "source")
+            await tagger.tag(repo, seen.commit, wanted.git_tag, message, seen.created_at)
+        return Go(State.WRITING, _update(seen, tagged=wanted.said), note=f"named {', '.join(wanted.said)}")
 
     # -- Git ---------------------------------------------------------------------------------------------------------
 
@@ -771,6 +793,17 @@ def _what_runs(running: Running | None, digest: str) -> str:
 def _stopped_by_policy(seen: Deployment, verdict: Verdict) -> Data:
     text = " ".join(reason.text for reason in verdict.blocking) or "The rules no longer allow it."
     return _update(seen, failure=Failure(step="policy", message=text))
+
+
+def _after_gates(seen: Deployment) -> State:
+    """Only a promotion gives names, and only where the catalog wants some."""
+    return State.TAGGING if seen.kind is Kind.PROMOTION and names.of(seen) else State.WRITING
+
+
+def _set_up(provider: P | None, what: str) -> P:
+    if provider is None:
+        raise ProviderRejected(f"No {what} is set up here.", hint="Ask an administrator.")
+    return provider
 
 
 def _named(providers: Mapping[str, P], name: str, what: str) -> P:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.errors import BadInput, ProviderRejected
-from bot.git import Git, GitRejected, Mirror, Problem, display_address, is_safe_ref, mirror_name
+from bot.git import Git, GitRejected, Mirror, Problem, display_address, git_error, is_safe_ref, mirror_name
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -128,6 +128,35 @@ class Source:
         if int(words[2]) > limit:
             raise ProviderRejected(f"`{path}` at {commit[:12]} is larger than {limit} bytes.", hint="Make it smaller.")
         return body[: int(words[2])]
+
+    async def tag(self, repo: str, commit: str, name: str, message: str, at: datetime) -> None:
+        """Make an annotated tag and push it; the same again changes nothing. at: its date, the same each time.
+
+        Raises:
+            ProviderRejected: the name is no tag's, or it is another commit's already, or there is no right to push.
+            ProviderUnavailable: not reached; safe to retry.
+        """
+        if not is_safe_ref(name):
+            raise ProviderRejected(f"`{name[:80]}` cannot be a tag.", hint="Correct `promote.git_tag` in the catalog.")
+        mirror = self.mirror(repo)
+        if not await self._has_tag(mirror, repo, commit, name):
+            who = f"Slipway <slipway@localhost> {int(at.timestamp())} +0000"
+            body = f"object {commit}\ntype commit\ntag {name}\ntagger {who}\n\n{message.strip()}\n"
+            made = await mirror.git("hash-object", "-t", "tag", "-w", "--stdin", stdin=body.encode())
+            pushed = await mirror.push(f"{made.out.decode().strip()}:refs/tags/{name}")
+            if pushed.code != 0 and not await self._has_tag(mirror, repo, commit, name):
+                raise git_error(mirror.about, pushed)
+
+    async def _has_tag(self, mirror: Mirror, repo: str, commit: str, name: str) -> bool:
+        """Whether the commit has it now. Raises ProviderRejected: another one has."""
+        await self._fetch(mirror, repo)
+        there = await self._commit_of(mirror, [f"refs/tags/{name}"])
+        if there not in (None, commit):
+            raise ProviderRejected(
+                f"The tag {name} of {display_address(repo)} is another commit already ({(there or '')[:12]}).",
+                hint="Choose another version, or take the old tag away.",
+            )
+        return there == commit
 
     async def _fetch(self, mirror: Mirror, repo: str) -> None:
         try:

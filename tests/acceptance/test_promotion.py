@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from bot.app import Outside
 from bot.catalog.model import Kind
 from bot.deployments.model import State
-from tests.support.running import running
+from tests.fakes.repositories import git
+from tests.support.registry import PROGRAM, running_registry
+from tests.support.running import POLL, running
 from tests.support.world import World, make_world
 
 
@@ -77,3 +84,76 @@ async def test_the_commits_in_between_are_listed(world: World) -> None:
         (card,) = [card for card in await slipway.cards("owner") if card["title"] == "app: dev before prod"]
     assert "say fix the total (Ada)" in card["excerpt"]
     assert card["fields"]["authors"] == "Ada"
+
+
+@pytest.mark.skipif(not PROGRAM, reason="needs docker-registry (Debian: apt-get install docker-registry)")
+async def test_a_promotion_names_the_image_and_the_commit(tmp_path: Path) -> None:
+    """In a real registry the same digest gets the version's tag and the environment's; Git gets a tag; no build."""
+    world = make_world(tmp_path / "world")
+    async with running_registry(tmp_path / "registry") as registry:
+        rule = {"image": f"{registry.host}/shop/app", "tags": ["{version}", "{environment}"]}
+        world.change_environment("prod", promote=rule | {"git_tag": "{service}/{version}"})
+        async with running(world, outside=Outside(poll=POLL, wrap=_image_digests)) as slipway:
+            pushed = await registry.push("shop/app", "hello", "build-1")
+            _PUSHED.append(pushed)
+            await slipway.say("owner", "/deploy app dev")
+            first = await slipway.ends(1)
+            await slipway.say("owner", "/promote app to prod")
+            second = await slipway.ends(2)
+            assert second.data.failure is None
+            (card,) = await slipway.cards("owner", "d-2")
+            taken = f"app/{first.release_version}"
+        assert (first.digest, second.digest, second.state) == (pushed, pushed, State.SUCCEEDED)
+        assert await registry.digest_of("shop/app", first.release_version) == pushed
+        assert await registry.digest_of("shop/app", "prod") == pushed
+        tags = git(world.source, "for-each-ref", "--format=%(refname:short) %(objecttype) %(*objectname)", "refs/tags")
+        assert tags.split() == [taken, "tag", first.commit]
+        assert {"name": "Tag", "state": "succeeded"}.items() <= next(
+            s for s in card["steps"] if s["name"] == "Tag"
+        ).items()
+        assert world.count("builds") == 1
+
+
+@pytest.mark.skipif(not PROGRAM, reason="needs docker-registry (Debian: apt-get install docker-registry)")
+async def test_a_name_that_is_taken_stops_a_promotion_before_git(tmp_path: Path) -> None:
+    """A version means one image for ever; the person is told which name, and nothing is half-done."""
+    world = make_world(tmp_path / "world")
+    async with running_registry(tmp_path / "registry") as registry:
+        world.change_environment("prod", promote={"image": f"{registry.host}/shop/app"})
+        async with running(world, outside=Outside(poll=POLL, wrap=_image_digests)) as slipway:
+            _PUSHED.append(await registry.push("shop/app", "hello"))
+            await slipway.say("owner", "/deploy app dev")
+            first = await slipway.ends(1)
+            await registry.push("shop/app", "another", first.release_version)
+            await slipway.say("owner", "/promote app prod")
+            seen = await slipway.ends(2)
+        assert seen.state is State.FAILED
+        assert seen.data.failure is not None
+        assert seen.data.failure.step == "tag"
+        assert f"app:{first.release_version} is another image already" in seen.data.failure.message
+        assert len(world.config_log()) == 1
+
+
+_PUSHED: list[str] = []
+"""What the pipeline of these tests has pushed."""
+
+
+def _image_digests(name: str, part: Any) -> Any:
+    """The built-in pipeline stores directories; here it is one that pushes images."""
+    return _Pushing(part) if name == "pipeline" else part
+
+
+class _Pushing:
+    """A pipeline whose artifact is the image that was pushed last."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def find(self, request: Any) -> Any:
+        run = await self._inner.find(request)
+        if run is None or run.artifact is None:
+            return run
+        return replace(run, artifact=replace(run.artifact, digest=_PUSHED[-1]))

@@ -104,6 +104,13 @@ class World:
         """Write slipway.yaml: the usual sections with these over them. JSON is YAML."""
         (self.directory / "slipway.yaml").write_text(json.dumps(_root(self) | sections, indent=1))
 
+    def change_environment(self, name: str, **defaults: object) -> None:
+        """Lay settings over those of one environment."""
+        root = json.loads((self.directory / "slipway.yaml").read_text())
+        environment = root["environments"][name]
+        environment["defaults"] = environment.get("defaults", {}) | defaults
+        (self.directory / "slipway.yaml").write_text(json.dumps(root, indent=1))
+
 
 def _root(world: World) -> dict[str, object]:
     machine, effects = str(world.directory / "machine.sh"), str(world.effects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,19 @@ async def test_a_file_of_a_commit(repository: Repository, source: Source) -> Non
         await source.read(repository.address, commit, "dir/a", limit=1)
     with pytest.raises(ProviderRejected, match="is not in"):
         await source.read(repository.address, "0" * 40, "dir/a")
+
+
+async def test_a_tag_is_made_once_and_never_moved(tmp_path: Path, repository: Repository, source: Source) -> None:
+    """The same again changes nothing, also by another replica; the tag of another commit is not taken over."""
+    repo, at = str(repository.directory), datetime(2026, 11, 25, tzinfo=UTC)
+    first = repository.commit({"a": "1"}, "first")
+    second = repository.commit({"a": "2"}, "second")
+    other = Source(tmp_path / "other", Git())
+    for one in (source, source, other):
+        await one.tag(repo, first, "v1.0", "app 1.0 promoted\n\nsha256:1", at)
+    assert repository.git("cat-file", "-t", "v1.0").strip() == "tag"
+    assert repository.git("rev-parse", "v1.0^{commit}").strip() == first
+    with pytest.raises(ProviderRejected, match=rf"is another commit already \({first[:12]}\)"):
+        await source.tag(repo, second, "v1.0", "again", at)
+    with pytest.raises(ProviderRejected, match="cannot be a tag"):
+        await source.tag(repo, second, "--force", "again", at)
