@@ -29,6 +29,7 @@ from bot.deployments.build_log import BuildLogs
 from bot.deployments.engine import Engine, EngineSettings
 from bot.deployments.moves import Moves
 from bot.deployments.service import Deployments
+from bot.deployments.trains import Trains
 from bot.deployments.workflow import Providers, Workflow
 from bot.dispatch import Answer, Clicks, Dispatcher
 from bot.errors import CatalogInvalid, ProviderError
@@ -92,6 +93,7 @@ from commands import (
     reviews,
     rollback,
     status,
+    train,
     where,
     whoami,
     why,
@@ -100,9 +102,11 @@ from commands.aliases import with_aliases
 from commands.buttons import actions
 from notifiers.base import ChatClient
 from notifiers.card import Message
+from notifiers.codec import message_to_json
 from notifiers.console import ConsoleClient
 from notifiers.language import Speaker
 from notifiers.outbox import Outbox
+from notifiers.trains import train_message
 
 if TYPE_CHECKING:
     from bot.chat.feishu_parts import FeishuParts
@@ -243,8 +247,17 @@ class App:
             lambda: self.outbox.poke(),
             self._works(platforms),
         )
-        more = (jobs.make_command(self.jobs), report.make_command(self.reporter))
-        self.commands = (*COMMANDS[:-1], *more, COMMANDS[-1])
+        self.trains = Trains(
+            self.db,
+            self.catalog,
+            self.deployments,
+            platforms,
+            outside.clock,
+            lambda one: message_to_json(train_message(one, self.catalog())),
+            lambda: self.outbox.poke(),
+        )
+        making = (train.make_command(self.trains), jobs.make_command(self.jobs), report.make_command(self.reporter))
+        self.commands = (*COMMANDS[:-1], *making, COMMANDS[-1])
         self.dispatcher = Dispatcher(self.tools, self.commands, actions, self._people())
         self.metrics = self._measured()
         self.console_store = ConsoleStore(self.db, outside.clock)
@@ -254,6 +267,7 @@ class App:
         self.dispatcher.listen(self.outbox.poke)
         self.dispatcher.listen(self.jobs.poke)
         self.moves.listen(self.jobs.poke)
+        self.moves.on_end(self.trains.poke)
         self.dispatcher.send_by(self.outbox.send, ("slack", "feishu") if self.db.is_sqlite else ())
         self.slack_adapter = (
             self.slack.adapter(self.dispatcher, self.db, self.catalog) if self.slack is not None else None
@@ -517,6 +531,7 @@ class App:
         self.signals.start()
         await self.dispatcher.start()
         self.jobs.start()
+        self.trains.start()
         self.housekeeping.start()
         watch = self.catalogs.watch(self._catalog_changed, self._catalog_broken)
         self._tasks.append(asyncio.create_task(watch))
@@ -530,6 +545,7 @@ class App:
         """Take nothing new, finish or hand over what runs, close everything."""
         self.housekeeping.stop()
         await self.jobs.stop()
+        await self.trains.stop()
         await self.signals.stop()
         for task in self._tasks:
             task.cancel()

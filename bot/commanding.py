@@ -34,6 +34,7 @@ class ArgKind(StrEnum):
     WHEN = "when"
     TEXT = "text"
     COMMAND = "command"
+    NUMBER = "number"
     FLAG = "flag"
 
 

@@ -49,7 +49,7 @@ async def promote(ctx: CommandContext, args: PromoteArgs) -> Reply:
     service, target = find_target(ctx, args.service, args.environment)
     source = environment_before(service, target.environment)
     await ctx.tools.owners.freshen(service)
-    proven = await _proven(ctx, service, service.targets[source], target)
+    found = await proven(ctx, service, service.targets[source], target)
     at, next_window = when(ctx, args.at)
     started = await ctx.tools.deployments.start(
         Wish(
@@ -57,14 +57,14 @@ async def promote(ctx: CommandContext, args: PromoteArgs) -> Reply:
             service=service,
             target=target,
             kind=Kind.PROMOTION,
-            commit=proven.release.commit,
-            version=proven.release.version,
-            branch=proven.release.branch,
-            reason=args.reason[:500] or f"promoted from {source} ({proven.deployment.ref})",
+            commit=found.release.commit,
+            version=found.release.version,
+            branch=found.release.branch,
+            reason=args.reason[:500] or f"promoted from {source} ({found.deployment.ref})",
             origin=ctx.origin,
             key=ctx.key,
-            author=proven.deployment.data.author,
-            size=await size_of(ctx, service, target, proven.release.commit),
+            author=found.deployment.data.author,
+            size=await size_of(ctx, service, target, found.release.commit),
             at=at,
             next_window=next_window,
         )
@@ -87,7 +87,8 @@ def environment_before(service: Service, environment: str) -> str:
     return names[place - 1]
 
 
-async def _proven(ctx: CommandContext, service: Service, source: Target, target: Target) -> Proven:
+async def proven(ctx: CommandContext, service: Service, source: Target, target: Target) -> Proven:
+    """What runs in the source and may go on to the target. Raises Refused, BadInput: why it may not."""
     running = await _running(ctx, service, source)
     good = await ctx.tools.db.read(lambda tx: rows.last_good(tx, service.name, source.environment))
     if good is None or good.digest != running.digest:

@@ -14,7 +14,8 @@ import bot.store.alerts
 import bot.store.console
 import bot.store.firings
 import bot.store.holds
-import bot.store.tables  # noqa: F401
+import bot.store.tables
+import bot.store.trains  # noqa: F401
 from bot.store.database import metadata
 
 MIGRATION_LOCK = 0x511B_0A11

@@ -171,6 +171,7 @@ class Builder:
             owner_groups=groups,
             owners_file=owners_file,
             path=_filler(names)(path).strip("/"),
+            needs=_unique(written.needs),
         )
 
     def _targets(self, written: ServiceIn, names: Mapping[str, str]) -> Iterator[Target]:
@@ -378,11 +379,41 @@ def check_built(services: Mapping[str, Service], root: Root) -> Iterator[Problem
     for field_, found in missing.items():
         yield from _told_once(field_, found)
     yield from _told_once("gitops.path", list(_same_places(services)))
+    yield from _told_once("needs", list(_needs(services)))
 
 
 def _names_leads(root: Root, team: str) -> bool:
     """True also if the team is not known: that has been told."""
     return team not in root.teams or bool(root.teams[team].value.leads)
+
+
+def _needs(services: Mapping[str, Service]) -> Iterator[tuple[Service, str]]:
+    """Needs that are no services, and circles: a train could never bring one of them first."""
+    done: set[str] = set()
+    for service in services.values():
+        for name in service.needs:
+            if name not in services:
+                yield service, messages.unknown("service", name, services)
+        circle = _circle(services, service.name, done)
+        if circle:
+            yield service, messages.needs_in_circle(circle)
+
+
+def _circle(services: Mapping[str, Service], start: str, done: set[str]) -> list[str]:
+    """The first circle that is met from there, empty if none. done: services that are in none."""
+    path: list[str] = []
+    left: list[tuple[str, bool]] = [(start, True)]
+    while left:
+        name, is_entered = left.pop()
+        if not is_entered:
+            path.pop()
+            done.add(name)
+        elif name in path:
+            return [*path[path.index(name) :], name]
+        elif name not in done and name in services:
+            path.append(name)
+            left += [(name, False), *((one, True) for one in services[name].needs)]
+    return []
 
 
 def _same_places(services: Mapping[str, Service]) -> Iterator[tuple[Service, str]]:

@@ -200,6 +200,11 @@ def same_place(one: str, other: str, place: str) -> str:
     return f"{one} and {other} both write to {place}; put {{service}} and {{environment}} into gitops.path."
 
 
+def needs_in_circle(names: Collection[str]) -> str:
+    """Services need each other."""
+    return f"they need each other in a circle: {' -> '.join(names)}"
+
+
 def and_more(text: str, count: int) -> str:
     """The same problem in many services, told once."""
     return f"{text} ({count:,} more services have the same problem.)"

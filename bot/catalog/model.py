@@ -253,7 +253,7 @@ class Service:
 
     owner_groups: the groups whose people are among `owners`. owners_file: whether approvers of OWNERS in its repository
     own it too; they are added while it runs, with the place that names each in `owner_sources`. path: its directory in
-    a shared repository.
+    a shared repository. needs: services that a release train brings there first.
     """
 
     name: str
@@ -269,6 +269,7 @@ class Service:
     owners_file: bool = False
     path: str = ""
     owner_sources: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

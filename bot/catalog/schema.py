@@ -690,6 +690,8 @@ class ServiceIn(DefaultsIn):
     """People who may deploy it; left out: the team's leads."""
     labels: dict[str, str] = {}
     channels: Channels = {}
+    needs: Words = []
+    """Services that a release train brings there before this one."""
     only: Words | None = None
     """Environments it runs in; left out: all."""
     environments: dict[str, OwnTarget] = {}

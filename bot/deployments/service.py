@@ -44,7 +44,8 @@ class Wish:
 
     author: id of the person who wrote the newest commit, empty if nobody of the catalog. size: commits that would ship,
     None: not known. at: not before then; next_window: when the rules open next, which may be now. supersede: end what
-    the same person asked for before and still waits.
+    the same person asked for before and still waits. only_if_allowed: nothing is offered instead; what the rules let
+    pass only in an emergency is refused.
     """
 
     person: Person
@@ -62,6 +63,7 @@ class Wish:
     at: datetime | None = None
     next_window: bool = False
     supersede: bool = False
+    only_if_allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Deployments:
         digest, standing, given = await self._known(asked)
         wish = self._timed(asked, release_subject(digest, asked.commit), standing)
         verdict = self._decide(wish, release_subject(digest, wish.commit), standing)
-        if verdict.outcome is Outcome.REFUSED or (wish.at is not None and verdict.emergency is not None):
+        if not is_open(verdict, wish):
             raise refusal(verdict)
         at = self._clock()
         if given is None or not any(reason.code is ReasonCode.EMERGENCY_PASS for reason in verdict.reasons):
@@ -381,6 +383,13 @@ class Deployments:
 
 
 NOT_YOURS = frozenset({ReasonCode.NOT_PERMITTED, ReasonCode.UNKNOWN_CALLER})
+
+
+def is_open(verdict: Verdict, wish: Wish) -> bool:
+    """Whether a wish leads to anything at all."""
+    if wish.only_if_allowed or wish.at is not None:
+        return verdict.outcome is Outcome.ALLOWED or bool(verdict.approvals)
+    return verdict.outcome is not Outcome.REFUSED
 
 
 def words(state: State) -> str:

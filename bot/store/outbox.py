@@ -101,6 +101,15 @@ def put(tx: Tx, notice: NewNotice, at: datetime) -> bool:
     return _put(tx, notice, at, at) is not None
 
 
+def show(tx: Tx, notice: NewNotice, at: datetime) -> None:
+    """Add a message with content, or have the one of that key show this content from now on."""
+    if put(tx, notice, at):
+        return
+    values = {"content": notice.content, "wanted": outbox.c.wanted + 1}
+    tx.execute(update(outbox).where(outbox.c.key == notice.key, outbox.c.dead.is_(False)).values(values))
+    announce(tx, Topic.OUTBOX)
+
+
 def put_held(tx: Tx, notice: NewNotice, at: datetime, until: datetime) -> OutboxRow | None:
     """Add a message that its maker sends by itself: nobody else sees it before `until`. None: it is here already."""
     number = _put(tx, notice, at, until)

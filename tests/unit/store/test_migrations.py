@@ -15,7 +15,8 @@ import bot.store.alerts
 import bot.store.console
 import bot.store.emergencies
 import bot.store.holds
-import bot.store.tables  # noqa: F401
+import bot.store.tables
+import bot.store.trains  # noqa: F401
 from bot.store.database import Database, metadata
 from bot.store.migrate import HEAD, SchemaTooNew, migrate
 
