@@ -76,6 +76,7 @@ from bot.web.metrics import metrics_routes
 from bot.web.reports import report_routes
 from commands import (
     approve,
+    build,
     cancel,
     deploy,
     diff,
@@ -117,6 +118,7 @@ log = structlog.get_logger(__name__)
 
 COMMANDS: tuple[Command, ...] = with_aliases(
     deploy.command,
+    build.command,
     promote.command,
     rollback.command,
     status.command,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bot.catalog.model import Kind
 from bot.commanding import Action, ClickContext, CommandContext
 from bot.deployments.model import Deployment, Origin
 from bot.deployments.service import Wish
 from bot.errors import BadInput, Conflict
 from bot.store import deployments as rows
 from commands.approve import freshen_owners
+from commands.build import again
 from commands.deploy import find_target
 from commands.rollback import RollbackArgs, rollback
 
@@ -54,6 +56,9 @@ async def abort(ctx: ClickContext) -> None:
 async def retry(ctx: ClickContext) -> None:
     """Deploy the same release again, as whoever pressed. Raises Refused, Conflict."""
     seen = await _seen(ctx)
+    if seen.kind is Kind.BUILD:
+        await again(_as_command(ctx, seen), seen)
+        return
     service, target = find_target(_as_command(ctx, seen), seen.service, seen.environment)
     await ctx.tools.owners.freshen(service)
     started = await ctx.tools.deployments.start(

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel
 
 from bot.catalog.find import find_environment, find_service
-from bot.catalog.model import Freeze, Kind, Service, Window
+from bot.catalog.model import OF_RELEASES, Freeze, Service, Window
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
 from bot.errors import BadInput
 from bot.policy.model import Facts, Permission
@@ -83,7 +83,7 @@ def _scope(ctx: CommandContext, args: FreezeArgs) -> dict[str, list[str]]:
 
 def _kinds(text: str) -> tuple[str, ...]:
     words = text.replace(",", " ").split()
-    known = [kind.value for kind in Kind]
+    known = [kind.value for kind in OF_RELEASES]
     for word in words:
         if word not in known:
             raise BadInput(f"'{word[:40]}' is no kind of deployment.", hint=f"There are {', '.join(known)}.")
@@ -149,7 +149,7 @@ def _about(ctx: CommandContext, rule: Window | Freeze, service: Service | None, 
     """Whether the rule is about what was asked for, for any kind."""
     services = [service] if service is not None else list(ctx.catalog.services.values())[:200]
     places = [place] if place else list(ctx.catalog.environments)
-    return any(matches(rule.scope, one, where, kind) for one in services for where in places for kind in Kind)
+    return any(matches(rule.scope, one, where, kind) for one in services for where in places for kind in OF_RELEASES)
 
 
 freeze_command = Command(

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel
 
 from bot.catalog.find import find_person
-from bot.catalog.model import Kind, Person
+from bot.catalog.model import OF_RELEASES, Kind, Person
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
 from bot.errors import BadInput
 from bot.policy.decide import decide
@@ -70,11 +70,11 @@ def _when_and_who(ctx: CommandContext, text: str) -> tuple[str, Person]:
 
 
 def _kind(text: str) -> Kind:
-    try:
-        return Kind(text.strip().casefold())
-    except ValueError:
-        known = ", ".join(kind.value for kind in Kind)
-        raise BadInput(f"'{text[:40]}' is no kind of deployment.", hint=f"There are {known}.") from None
+    kind = next((one for one in OF_RELEASES if one.value == text.strip().casefold()), None)
+    if kind is None:
+        known = ", ".join(one.value for one in OF_RELEASES)
+        raise BadInput(f"'{text[:40]}' is no kind of deployment.", hint=f"There are {known}.")
+    return kind
 
 
 command = Command(

@@ -52,6 +52,17 @@ TITLES = {
 }
 
 
+BUILD_TITLES = {
+    State.QUEUED: "{what} waits to be built from {where}",
+    State.BUILDING: "Building {what} from {where}",
+    State.SUCCEEDED: "{what} is built from {where}",
+    State.CANCELLING: "The build of {what} from {where} is being cancelled",
+    State.CANCELLED: "The build of {what} from {where} was cancelled",
+    State.FAILED: "The build of {what} from {where} failed",
+}
+"""Of builds that nobody deploys."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """All that a card needs, read in one transaction."""
@@ -160,6 +171,8 @@ def progress(seen: Deployment) -> int | None:
     if seen.state is State.QUEUED:
         return 0
     step = current_step(seen)
+    if seen.kind is Kind.BUILD:
+        return min(99, max(START["build"], seen.data.percent))
     if step not in START:
         return 0
     return START[step] + _part(seen, step)
@@ -190,6 +203,8 @@ def steps(seen: Deployment) -> tuple[Step, ...]:
     shown = []
     for name, label in STEPS:
         if (name == "gray" and seen.data.gray is None) or (name == "tag" and not _is_tagged(seen)):
+            continue
+        if name != "build" and seen.kind is Kind.BUILD:
             continue
         state = _step_state(seen, name)
         shown.append(Step(label, state.value, _step_detail(seen, name)))
@@ -261,6 +276,9 @@ def _step_detail(seen: Deployment, name: str) -> str:
 
 def _title(seen: Deployment) -> str:
     what, where = f"{seen.service} {seen.release_version}", seen.environment
+    if seen.kind is Kind.BUILD:
+        template = BUILD_TITLES.get(seen.state, "Building {what} from {where}")
+        return template.format(what=what, where=seen.branch or seen.commit[:12])
     if seen.state is State.ROLLED_BACK and seen.data.failure is None:
         return f"{what} to {where} was cancelled and rolled back"
     if seen.state is State.ROLLING_BACK and seen.data.failure is None:
@@ -337,6 +355,8 @@ def _next(view: View) -> str:
         return f"{seen.data.before.version} runs in {seen.environment} again."
     if failure is None or seen.state is not State.FAILED:
         return ""
+    if seen.kind is Kind.BUILD:
+        return f"Push a fix and type /build {seen.service} {seen.branch}, or see /logs {seen.ref}."
     if failure.step == "build":
         again = f"/deploy {seen.service} {seen.environment}"
         return f"Nothing was deployed. Push a fix and type {again}, or see /logs {seen.ref}."
@@ -428,7 +448,7 @@ def buttons(view: View) -> tuple[Button, ...]:
         question = f"Give {seen.service} {seen.release_version} more traffic in {seen.environment}?"
         back = Button("abort", "Abort", ButtonStyle.DANGER, f"Take all traffic away from {seen.release_version}?")
         return Button("continue", "Continue", ButtonStyle.PRIMARY, question), back
-    if seen.state is State.SUCCEEDED and view.can_roll_back:
+    if seen.state is State.SUCCEEDED and view.can_roll_back and seen.kind is not Kind.BUILD:
         question = f"Roll {seen.environment} back to what ran before {seen.service} {seen.release_version}?"
         return (Button("rollback", "Roll back", ButtonStyle.DANGER, question),)
     if seen.state in (State.FAILED, State.EXPIRED, State.CANCELLED, State.ROLLED_BACK):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
 
-from bot.catalog import messages
+from bot.catalog import languages, messages
 from bot.catalog.model import (
+    BuildRule,
     DeliverySpec,
     EmergencyRule,
     Environment,
@@ -37,7 +38,7 @@ from bot.catalog.written import Root
 Settings = Mapping[str, Any]
 """One or several layers of `TargetDefaults` as plain values; nested ones are mappings too."""
 
-SPECS = ("pipeline", "gitops", "delivery", "verify", "gray", "promote")
+SPECS = ("pipeline", "check", "cd", "gitops", "delivery", "verify", "gray", "promote")
 VALUES = (
     "url",
     "rollback_on_failure",
@@ -95,6 +96,8 @@ class Specs:
     """A target's settings, with names not yet filled in."""
 
     pipeline: PipelineSpec
+    check: PipelineSpec
+    cd: PipelineSpec
     gitops: GitopsSpec
     delivery: DeliverySpec
     verify: VerifyRule
@@ -105,8 +108,11 @@ class Specs:
 
 def specs_of(settings: Settings) -> Specs:
     """The settings as the model's types, with the model's own defaults for what nobody wrote."""
+    ci = settings.get("pipeline", {})
     return Specs(
-        PipelineSpec(**{"name": "{service}", **settings.get("pipeline", {})}),
+        PipelineSpec(**{"name": "{service}", **ci}),
+        _beside(ci, "{service}-check", settings.get("check", {})),
+        _beside(ci, "{service}-cd", settings.get("cd", {})),
         _gitops(settings.get("gitops", {})),
         DeliverySpec(**settings.get("delivery", {})),
         VerifyRule(**settings.get("verify", {})),
@@ -122,6 +128,11 @@ def _gitops(values: Mapping[str, Any]) -> GitopsSpec:
         return GitopsSpec(**values)
     rule = MergeRequestRule(asked.host, MergeBy(asked.merge), asked.project, tuple(asked.labels))
     return GitopsSpec(**{**values, "merge_request": rule})
+
+
+def _beside(ci: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> PipelineSpec:
+    """A pipeline beside the one that builds: the same system and options unless it says otherwise, its own name."""
+    return PipelineSpec(**_merge_spec({**ci, "name": name}, own))
 
 
 def _gray(values: Mapping[str, Any]) -> GrayRule:
@@ -146,6 +157,7 @@ class Builder:
     root: Root
     environments: Mapping[str, Environment]
     _shared: dict[tuple[str, str], tuple[Settings, Specs]] = field(default_factory=dict)
+    _rules: dict[tuple[str, str], BuildRule] = field(default_factory=dict)
 
     def service(self, name: str, written: ServiceIn, source: SourceLine) -> Service:
         """One service in every environment it runs in."""
@@ -166,6 +178,7 @@ class Builder:
             language=language,
             labels=written.labels,
             channels=written.channels,
+            build=self._build_rule(written, language),
             targets={target.environment: target for target in self._targets(written, names)},
             source=source,
             owner_groups=groups,
@@ -173,6 +186,18 @@ class Builder:
             path=_filler(names)(path).strip("/"),
             needs=_unique(written.needs),
         )
+
+    def _build_rule(self, written: ServiceIn, language: str) -> BuildRule:
+        """By language, then the company's, the team's and the service's own; shared where the service has none."""
+        team = self.root.teams.get(written.team)
+        wider = (self.root.defaults.build, team.value.defaults.build if team is not None else None)
+        company = self.root.setting("languages")
+        if written.build is not None:
+            return languages.rule(language, company, (*wider, written.build))
+        key = (language, written.team)
+        if key not in self._rules:
+            self._rules[key] = languages.rule(language, company, wider)
+        return self._rules[key]
 
     def _targets(self, written: ServiceIn, names: Mapping[str, str]) -> Iterator[Target]:
         own = layer(written)
@@ -202,7 +227,7 @@ class Builder:
 
 def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[str, str]) -> Target:
     fill = _filler({**names, "environment": environment.name})
-    pipeline, gitops = specs.pipeline, specs.gitops
+    gitops = specs.gitops
     values = {"cluster": environment.cluster, **specs.values}
     if "url" in values:
         values["url"] = fill(values["url"])
@@ -210,9 +235,9 @@ def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[
         service=names["service"],
         environment=environment.name,
         branch=branch,
-        pipeline=PipelineSpec(pipeline.provider, fill(pipeline.name), pipeline.timeout, pipeline.options)
-        if "{" in pipeline.name
-        else pipeline,
+        pipeline=_named(specs.pipeline, fill),
+        check=_named(specs.check, fill),
+        cd=_named(specs.cd, fill),
         gitops=GitopsSpec(
             fill(gitops.repo),
             fill(gitops.branch),
@@ -227,6 +252,10 @@ def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[
         promote=specs.promote,
         **values,
     )
+
+
+def _named(spec: PipelineSpec, fill: Callable[[str], str]) -> PipelineSpec:
+    return replace(spec, name=fill(spec.name)) if "{" in spec.name else spec
 
 
 def _filler(names: Mapping[str, str]) -> Callable[[str], str]:

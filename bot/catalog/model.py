@@ -18,6 +18,11 @@ class Kind(StrEnum):
     HOTFIX = "hotfix"
     ROLLBACK = "rollback"
     PROMOTION = "promotion"
+    BUILD = "build"
+
+
+OF_RELEASES = tuple(kind for kind in Kind if kind is not Kind.BUILD)
+"""What rules may be about; a build alone brings nothing anywhere."""
 
 
 class Role(StrEnum):
@@ -144,6 +149,29 @@ class PipelineSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildStep:
+    """One command of a build; a list of words, never a shell string."""
+
+    name: str
+    run: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRule:
+    """How a service is built by the convention of its language.
+
+    artifact: the file or directory it leaves. tests, coverage: patterns of the reports it leaves. image_file: what its
+    image is built from.
+    """
+
+    steps: tuple[BuildStep, ...] = ()
+    artifact: str = ""
+    tests: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
+    image_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverySpec:
     """How a version reaches an environment. `options` are the provider's own settings."""
 
@@ -205,7 +233,10 @@ class PromoteRule:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One service in one environment, with every default and convention applied."""
+    """One service in one environment, with every default and convention applied.
+
+    pipeline: builds a commit (ci). check: looks at a merge request; cd: deploys a tag.
+    """
 
     service: str
     environment: str
@@ -265,6 +296,7 @@ class Service:
     channels: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, Target] = field(default_factory=dict)
     source: SourceLine | None = None
+    build: BuildRule = BuildRule()
     owner_groups: tuple[str, ...] = ()
     owners_file: bool = False
     path: str = ""

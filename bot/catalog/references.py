@@ -114,9 +114,10 @@ def check_service(entry: Entry[ServiceIn], names: Names) -> Iterator[Problem]:
 def check_defaults(entry: Entry[object], defaults: TargetDefaults, path: Path, names: Names) -> Iterator[Problem]:
     """Names of providers and formats."""
     known = names.known
-    if defaults.pipeline is not None and defaults.pipeline.provider is not None:
-        where = (*path, "pipeline", "provider")
-        yield from _one(entry, "pipeline provider", defaults.pipeline.provider, where, known.pipelines)
+    for name, spec in (("pipeline", defaults.pipeline), ("check", defaults.check), ("cd", defaults.cd)):
+        if spec is not None and spec.provider is not None:
+            where = (*path, name, "provider")
+            yield from _one(entry, "pipeline provider", spec.provider, where, known.pipelines)
     if defaults.delivery is not None and defaults.delivery.provider is not None:
         where = (*path, "delivery", "provider")
         yield from _one(entry, "delivery provider", defaults.delivery.provider, where, known.deliveries)

@@ -31,7 +31,7 @@ from pydantic_core import PydanticCustomError
 
 from bot.catalog import messages, units
 from bot.catalog.document import typed
-from bot.catalog.model import DayKind, InFlight, Kind, Per, ReviewBlock, Role
+from bot.catalog.model import OF_RELEASES, DayKind, InFlight, Kind, Per, ReviewBlock, Role
 from bot.policy.cron import parse_cron
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -132,7 +132,9 @@ _TEXT = {"type": "string"}
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
 Words = Annotated[list[str], BeforeValidator(_one_or_more), _list_schema(_TEXT)]
 Kinds = Annotated[
-    list[Kind], BeforeValidator(_one_or_more), _list_schema({"type": "string", "enum": [kind.value for kind in Kind]})
+    list[Kind],
+    BeforeValidator(_one_or_more),
+    _list_schema({"type": "string", "enum": [kind.value for kind in OF_RELEASES]}),
 ]
 Roles = Annotated[
     list[Role],
@@ -169,7 +171,10 @@ class Written(BaseModel):
 
 
 class PipelineIn(Written):
-    """Which pipeline builds."""
+    """A pipeline of a service: `pipeline` builds a commit (ci), `check` looks at a merge request, `cd` deploys.
+
+    What `check` and `cd` leave out is as in `pipeline`; their names are {service}-check and {service}-cd then.
+    """
 
     provider: str | None = None
     """Name of the CI system, for instance shell."""
@@ -192,6 +197,29 @@ class MergeRequestIn(Written):
     """Its group/name there; left out: as in the repository's address."""
     labels: list[str] = Field(default_factory=list)
     """Labels of the merge request."""
+
+
+class StepIn(Written):
+    """One command of a build."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$")]
+    run: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
+    """A list of words, never a shell string."""
+
+
+class BuildIn(Written):
+    """How services of a language are built; what is left out is what Slipway knows of the language."""
+
+    steps: list[StepIn] | None = None
+    """Commands, in order; `.slipway/pipeline.yaml` in the repository replaces them."""
+    artifact: RepositoryPath | None = None
+    """The file or directory that is left."""
+    tests: list[RepositoryPath] | None = None
+    """Patterns of JUnit reports, such as target/surefire-reports/*.xml."""
+    coverage: list[RepositoryPath] | None = None
+    """Patterns of coverage reports."""
+    image_file: RepositoryPath | None = None
+    """What the image is built from."""
 
 
 class GitopsIn(Written):
@@ -292,6 +320,8 @@ class TargetDefaults(Written):
     """Settings of a service in an environment; each may be left to the next wider place."""
 
     pipeline: PipelineIn | None = None
+    check: PipelineIn | None = None
+    cd: PipelineIn | None = None
     gitops: GitopsIn | None = None
     delivery: DeliveryIn | None = None
     verify: VerifyIn | None = None
@@ -325,7 +355,9 @@ class DefaultsIn(TargetDefaults):
     repo: Address | None = None
     """Source repository; may contain {service}, {team} and {language}."""
     language: Language | None = None
-    """Programming language, for patterns and people."""
+    """Programming language, for patterns, for people, and for how it is built: java, go, nodejs, php, python."""
+    build: BuildIn | None = None
+    """What is built differently than the language's convention says."""
     owners_file: bool | None = None
     """Whether approvers of OWNERS in the repository, on the branch of the last environment, own it too."""
     path: RepositoryPath | None = None
@@ -708,6 +740,8 @@ class RootFile(Written):
     freezes: list[FreezeIn] = []
     emergency: list[EmergencyIn] = []
     release_weeks: list[ReleaseWeekIn] = []
+    languages: dict[str, BuildIn] = {}
+    """Language -> how its services are built here; changes what Slipway knows, or adds a language."""
     calendars: dict[str, CalendarIn] = {}
     groups: dict[str, GroupIn] = {}
     leave: list[LeaveIn] = []

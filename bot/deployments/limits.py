@@ -37,7 +37,7 @@ def no_room(tx: Tx, catalog: Catalog, seen: Deployment) -> str:
 def _counts(catalog: Catalog, rule: Limit, working: AtWork, service: Service, environment: str) -> bool:
     """Whether one at work takes a place that ours would need."""
     other = catalog.services.get(working.service)
-    if other is None or not matches(rule.scope, other, working.environment, working.kind):
+    if other is None or working.kind is Kind.BUILD or not matches(rule.scope, other, working.environment, working.kind):
         return False
     ours, theirs = _places(service, environment), _places(other, working.environment)
     return all(mine == yours for mine, yours, per in zip(ours, theirs, SEPARATE, strict=True) if per is rule.per)

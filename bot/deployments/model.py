@@ -207,6 +207,7 @@ class Data(_Record):
 
     run_attempt: counts pipeline runs; more than one only after a run was interrupted from outside. size: commits that
     ship, None: not known. not_before: it waits in the queue until then; at_window: for the next window, whenever it is.
+    check: of a build, that it is of the check pipeline, which leaves no release.
     """
 
     stages: tuple[StageNote, ...] = ()
@@ -214,6 +215,7 @@ class Data(_Record):
     run_id: str = ""
     run_url: str = ""
     run_attempt: int = 1
+    check: bool = False
     reused: bool = False
     artifact: str = ""
     gates: tuple[GateNote, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from bot.catalog.model import Kind
 from bot.deployments.model import Deployment
 from bot.policy.model import Outcome, ReasonCode
 from bot.policy.replay import Past
@@ -23,7 +24,8 @@ def since(tx: Tx, start: datetime) -> Iterator[Past]:
         for seen in page:
             if seen.created_at < start:
                 return
-            yield judged(seen)
+            if seen.kind is not Kind.BUILD:  # No rule of releases was asked about it.
+                yield judged(seen)
         if len(page) < PAGE:
             return
         before = page[-1].id

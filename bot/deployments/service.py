@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
-from bot.deployments import gating, plan, questions
+from bot.deployments import builds, gating, plan, questions
 from bot.deployments.engine import Engine
 from bot.deployments.facts import pass_of, permission_for, request_of, standing_facts
 from bot.deployments.holds import Holds
@@ -154,6 +154,22 @@ class Deployments:
             self._changed(one.id, one)
         self._changed(deployment.id)
         return Started(deployment, verdict, joined)
+
+    async def build(self, wish: Wish, *, check: bool = False) -> Started:
+        """Queue a run of the service's pipeline alone, or join the one of the same commit. Raises Refused."""
+        builds.refuse_stranger(self._catalog(), wish.person.id, wish.service)
+        at, new = self._clock(), builds.new_build(wish, check=check)
+
+        def work(tx: Tx) -> tuple[Deployment, bool]:
+            if rows.find_by_key(tx, wish.key) is None:
+                same = builds.same_on_its_way(tx, new)
+                if same is not None:
+                    return same, True
+            return self._moves.create(tx, new, at)[0], False
+
+        deployment, joined = await self._db.run(work)
+        self._changed(deployment.id)
+        return Started(deployment, Verdict(Outcome.ALLOWED, ()), joined)
 
     def _timed(self, wish: Wish, subject: str, standing: Facts) -> Wish:
         """The wish with the instant at which it may go, if that is not now. Raises Refused: it never opens."""
@@ -349,6 +365,9 @@ class Deployments:
 
     def _may_cancel(self, seen: Deployment, person: Person) -> None:
         if person.id == seen.requested_by:
+            return
+        if seen.kind is Kind.BUILD:
+            builds.refuse_stranger(self._catalog(), person.id, self._service(seen))
             return
         request = PolicyRequest(person.id, Permission.RELEASE_CANCEL, seen.service, seen.environment, Kind.ROLLBACK)
         verdict = decide(self._catalog(), request, Facts(), self._clock())

@@ -28,7 +28,7 @@ from bot.delivery.base import (
     Tagger,
     Written,
 )
-from bot.deployments import gating, gray, limits, names, plan
+from bot.deployments import builds, gating, gray, limits, names, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
 from bot.deployments.facts import alerted, facts_of, request_of, standing_facts
 from bot.deployments.model import (
@@ -145,6 +145,8 @@ class Workflow:
         if in_front is not None:
             waiting = f"{in_front.ref} ({in_front.release_version}) is in front in the queue of {seen.target}"
             return Stay(self._clock() + FAR, _update(seen, waiting_for=waiting))
+        if seen.kind is Kind.BUILD:
+            return self._build_alone(seen)
         verdict = await self._verdict(seen)
         codes = {reason.code for reason in verdict.blocking}
         if codes and codes <= HELD:
@@ -155,6 +157,16 @@ class Workflow:
                 return later
             return Go(State.FAILED, _stopped_by_policy(seen, verdict), note="the rules changed while it waited")
         return Go(State.BUILDING, seen.data, admit=lambda tx: limits.no_room(tx, self._catalog(), seen))
+
+    def _build_alone(self, seen: Deployment) -> Go:
+        """Windows and freezes are about releases, and this is none; the right to build is asked again."""
+        service, _ = plan.thaw(seen.data.plan)
+        try:
+            builds.refuse_stranger(self._catalog(), seen.requested_by, service)
+        except Refused as error:
+            data = _update(seen, failure=Failure(step="policy", message=error.sentence()))
+            return Go(State.FAILED, data, note="the rules changed while it waited")
+        return Go(State.BUILDING, seen.data)
 
     async def _next_window(self, seen: Deployment, verdict: Verdict) -> Stay | None:
         """For one that was asked for the next window, whenever that is: the one after this."""
@@ -173,15 +185,20 @@ class Workflow:
     async def building(self, seen: Deployment) -> Outcome:
         """Reuse the release of this commit, or run the pipeline once and make one."""
         pipeline = self._pipeline(seen)
+        if seen.data.check:
+            return await self._run(seen, pipeline)
         known = await self._db.read(lambda tx: releases.by_commit(tx, seen.service, seen.commit))
         if known is not None and (seen.kind is not Kind.PROMOTION or known.digest == seen.digest):
             if not known.location or await pipeline.holds(known.location):
                 reused = not seen.data.run_id
                 data = _update(seen, reused=reused, artifact=known.location, percent=100, **_NOT_ASKED)
-                return Go(State.GATING, data, digest=known.digest)
+                return Go(_after_build(seen), data, digest=known.digest)
             await self._db.run(lambda tx: releases.forget(tx, seen.service, seen.commit))
         if seen.kind is Kind.PROMOTION:  # The same image, or none: another build of the same commit is another image.
             raise ProviderRejected("The image that was to be promoted is gone.", hint="Deploy in front, then promote.")
+        return await self._run(seen, pipeline)
+
+    async def _run(self, seen: Deployment, pipeline: Pipeline) -> Outcome:
         request = self._run_request(seen)
         run = await pipeline.find(request) or await pipeline.trigger(request)
         return await self._after_run(seen, pipeline, request, run)
@@ -200,6 +217,8 @@ class Workflow:
         return Go(State.FAILED, data.model_copy(update={"failure": failure}), note=found.message)
 
     async def _released(self, seen: Deployment, run: PipelineRun, data: Data) -> Outcome:
+        if seen.data.check:
+            return Go(State.SUCCEEDED, data.model_copy(update={"percent": 100}))
         if run.artifact is None:
             failure = Failure(step="build", message="The pipeline succeeded but left no artifact.")
             return Go(State.FAILED, data.model_copy(update={"failure": failure}))
@@ -215,7 +234,7 @@ class Workflow:
         )
         kept = await self._db.run(lambda tx: releases.put(tx, made))
         data = data.model_copy(update={"artifact": kept.location, "percent": 100, **_NOT_ASKED})
-        return Go(State.GATING, data, digest=kept.digest)
+        return Go(_after_build(seen), data, digest=kept.digest)
 
     async def gating(self, seen: Deployment) -> Outcome:
         """Ask every gate; one that does not pass, or cannot tell, stops the release unless the emergency lane says go.
@@ -717,6 +736,11 @@ def _in_front(tx: Tx, seen: Deployment, at: datetime) -> Deployment | None:
 
 def _planned(seen: Deployment, at: datetime, zone: str) -> str:
     return f"the next window, {say_when(at, zone)}" if seen.data.at_window else f"its hour, {say_when(at, zone)}"
+
+
+def _after_build(seen: Deployment) -> State:
+    """Where a built release goes on; one that was only to be built is done."""
+    return State.SUCCEEDED if seen.kind is Kind.BUILD else State.GATING
 
 
 _NOT_ASKED: Mapping[str, Any] = {"gates": (), "gating_since_at": None}

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 import yaml
 from pydantic import Field, field_validator
 
+from bot.catalog.model import Service
 from bot.errors import ProviderRejected
 from bot.options import Argv, Duration, Options, read_options
 
@@ -85,6 +86,20 @@ class PipelineDefinition(Options):
         if path.is_absolute() or not path.parts or {"..", ".git"} & set(path.parts) or "\0" in artifact:
             raise ValueError("must be a file or directory inside the repository, such as dist")
         return str(path)
+
+
+def by_convention(service: Service) -> PipelineDefinition:
+    """What a repository without the file means: the steps of its language, or what the catalog says instead.
+
+    Raises ProviderRejected: the convention is not whole.
+    """
+    rule = service.build
+    values = {
+        "steps": [{"name": step.name, "run": list(step.run)} for step in rule.steps],
+        "artifact": rule.artifact,
+        "reports": [*rule.tests, *rule.coverage],
+    }
+    return read_options(PipelineDefinition, values, f"`build` of {service.name}")
 
 
 def read_definition(text: bytes, where: str) -> PipelineDefinition:

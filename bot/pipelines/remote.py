@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -338,8 +339,20 @@ def percent_of(stages: Sequence[Stage], total: int = 0) -> int:
 
 
 def fill(pattern: str, request: RunRequest) -> str:
-    """A parameter's value: `{commit}`, `{branch}`, `{version}`, `{service}`, `{environment}`, `{team}`, `{intent}`."""
+    """A parameter's value: `{commit}`, `{branch}`, `{version}`, `{service}`, `{environment}`, `{team}`, `{intent}`.
+
+    Also how it is built by convention: `{language}`, `{build_command}` (one shell line), `{image_file}`, `{artifact}`,
+    `{test_reports}` and `{coverage_reports}` (with commas between); and what the request itself brings.
+    """
+    rule = request.service.build
     words = {
+        "language": request.service.language,
+        "build_command": " && ".join(shlex.join(step.run) for step in rule.steps),
+        "image_file": rule.image_file,
+        "artifact": rule.artifact,
+        "test_reports": ",".join(rule.tests),
+        "coverage_reports": ",".join(rule.coverage),
+        **request.parameters,
         "intent": request.intent,
         "service": request.service.name,
         "environment": request.target.environment,

@@ -26,6 +26,7 @@ from bot.pipelines.definition import (
     REPORTS,
     PipelineDefinition,
     StepDefinition,
+    by_convention,
     read_definition,
 )
 from bot.processes import ProcessRun, ProcessRuns, RunOptions, Step
@@ -156,6 +157,8 @@ class ShellPipeline:
         if not _COMMIT.fullmatch(request.commit):
             raise ProviderRejected("A pipeline builds a full commit of 40 digits.", hint="Deploy again.")
         text = await self._source.read(request.repo, request.commit, options.file)
+        if text is None and request.service.build.steps:
+            return by_convention(request.service)
         if text is None:
             raise ProviderRejected(
                 f"{request.service.name} has no `{options.file}` at {request.commit[:12]}.",

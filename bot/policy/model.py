@@ -20,6 +20,7 @@ class Permission(StrEnum):
     RELEASE_APPROVE = "release:approve"
     RELEASE_READ = "release:read"
     LOG_READ = "log:read"
+    BUILD_RUN = "build:run"
     LOCK_WRITE = "lock:write"
     FREEZE_WRITE = "freeze:write"
     CATALOG_WRITE = "catalog:write"

@@ -9,14 +9,14 @@ from bot.policy.model import Permission
 
 READING = frozenset({Permission.RELEASE_READ, Permission.SELF_READ})
 SHIPPING = frozenset({Permission.RELEASE_DEPLOY, Permission.RELEASE_ROLLBACK, Permission.RELEASE_CANCEL})
-OWNING = READING | SHIPPING | {Permission.LOG_READ, Permission.LOCK_WRITE}
+OWNING = READING | SHIPPING | {Permission.LOG_READ, Permission.BUILD_RUN, Permission.LOCK_WRITE}
 
 ANYWHERE: Mapping[Role, frozenset[Permission]] = {
     Role.ADMIN: frozenset(Permission) - {Permission.RELEASE_APPROVE},
     Role.RELEASE_MANAGER: OWNING | {Permission.FREEZE_WRITE},
     Role.TEAM_LEAD: OWNING,
     Role.OWNER: OWNING,
-    Role.MEMBER: READING | {Permission.LOG_READ},
+    Role.MEMBER: READING | {Permission.LOG_READ, Permission.BUILD_RUN},
     Role.ANYONE: READING,
 }
 """In every environment. Approving is nobody's by role: the emergency rule names who is eligible."""
@@ -59,6 +59,11 @@ def has_permission(catalog: Catalog, person: str, permission: Permission, servic
     """Whether any role of the person allows it there."""
     known = catalog.services.get(service)
     return known is not None and held_by(catalog, person, permission, known, environment) is not None
+
+
+def may_build(catalog: Catalog, person: str, service: Service) -> bool:
+    """Whether any role of the person lets them run the service's pipelines; no environment is touched by that."""
+    return any(Permission.BUILD_RUN in ANYWHERE.get(role, frozenset()) for role in roles_of(catalog, person, service))
 
 
 def may_anywhere(catalog: Catalog, person: str, permission: Permission) -> bool:

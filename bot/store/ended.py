@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from bot.catalog.model import Kind
 from bot.deployments.model import Deployment, State
 from bot.store.database import Tx
 from bot.store.deployments import _deployment
@@ -17,10 +18,11 @@ PAGE = 500
 
 
 def ended(tx: Tx, start: datetime, end: datetime, after: int = 0, limit: int = PAGE) -> list[Deployment]:
-    """Deployments that ended in `[start, end)` with a number above `after`, oldest first."""
+    """Deployments that ended in `[start, end)` with a number above `after`, oldest first; builds alone are none."""
     query = (
         select(deployments)
         .where(deployments.c.ended_at >= start, deployments.c.ended_at < end, deployments.c.id > after)
+        .where(deployments.c.kind != Kind.BUILD.value)
         .order_by(deployments.c.id)
         .limit(limit)
     )
