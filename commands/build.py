@@ -33,6 +33,7 @@ async def build(ctx: CommandContext, args: BuildArgs) -> Reply:
         Refused: the caller may not build it. Nothing was started.
     """
     service = find_service(ctx.catalog, args.service)
+    await ctx.tools.owners.freshen(service)
     target = _target(service, args.branch)
     revision = await resolve(ctx, service, target, args.branch)
     wish = Wish(
@@ -72,6 +73,7 @@ def _said(started: Started) -> Reply:
 async def again(ctx: CommandContext, seen: Deployment) -> Reply:
     """Build the same commit once more, as whoever asks. Raises as `build`."""
     service = find_service(ctx.catalog, seen.service)
+    await ctx.tools.owners.freshen(service)
     target = _target(service, seen.branch)
     wish = Wish(
         person=ctx.caller,
