@@ -192,7 +192,10 @@ class SlackClient:
 
     def hold(self, place: str, edit: bool) -> float:
         """Seconds until Slack takes the next post to, or edit in, that place."""
-        return self._lanes.hold(_lane(parse_place(place), edit))
+        try:
+            return self._lanes.hold(_lane(parse_place(place), edit))
+        except ChatRejected:
+            return 0.0  # sending to it says what is wrong
 
     # -- rooms -------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -215,7 +216,12 @@ class SlackAdapter:
     async def _dispatched(self, body: dict[str, Any]) -> BoltResponse:
         if not self._api.workspaces:
             return BoltResponse(status=503, body="")
-        return await self._bolt.async_dispatch(AsyncBoltRequest(body=body, mode="socket_mode"))
+        answer = await self._bolt.async_dispatch(AsyncBoltRequest(body=body, mode="socket_mode"))
+        if answer.status == 404:
+            # What nobody listens to must not look like an outage: Slack would send it again, or switch us off.
+            log.warning("slack_request_not_known", type=str(body.get("type"))[:50])
+            return BoltResponse(status=200, body="")
+        return answer
 
     # -- listeners ---------------------------------------------------------------------------------------------------
 
@@ -223,8 +229,11 @@ class SlackAdapter:
         async def authorize(team_id: str | None) -> AuthorizeResult:
             return self._authorized(team_id or "")
 
+        quiet = logging.getLogger("slipway.slack_bolt")
+        quiet.setLevel(logging.CRITICAL + 1)  # it would print what people sent
         app = AsyncApp(
             name="slipway",
+            logger=quiet,
             authorize=authorize,
             process_before_response=True,
             request_verification_enabled=False,
@@ -234,6 +243,7 @@ class SlackAdapter:
             attaching_function_token_enabled=False,
             attaching_conversation_kwargs_enabled=False,
         )
+        app.error(_stumbled)
         app.command(EVERYTHING)(self._on_command)
         app.block_action(EVERYTHING)(self._on_press)
         app.view_submission(EVERYTHING)(self._on_form)
@@ -402,6 +412,11 @@ class SlackAdapter:
             log.error("slack_intent_not_stored", error=error.message)
             return False
         return True
+
+
+async def _stumbled(error: Exception) -> BoltResponse:
+    log.error("slack_listener_stumbled", exc_info=error)
+    return BoltResponse(status=500, body="")
 
 
 async def _on_nothing(ack: AsyncAck) -> None:

@@ -68,6 +68,19 @@ async def test_a_silent_slack_delays_nothing_but_the_message(world: World, slack
     assert len([one for one in cards(slack, "C1") if "app" in one["text"]]) == 1
 
 
+async def test_a_slack_that_answers_too_late(world: World, slack: FakeSlack) -> None:
+    """After thirty seconds, say: it has posted, nobody waited for the answer, and the next try finds the message."""
+    async with running_on_slack(world, slack) as slipway:
+        assert slipway.app.slack is not None
+        slipway.app.slack.api._timeout = 1.0
+        slack.fail("chat.postMessage", late=True, delay=3.0)
+        await slack.command(USERS["owner"], "/whoami")
+        await slipway.answered(1)
+        assert slack.count("chat.postMessage") == 1
+        assert slack.count("conversations.history") == 1
+    assert len(slack.posts("C1")) == 1
+
+
 @pytest.mark.parametrize("cut", ["frame", "ack"])
 async def test_a_socket_cut_in_the_middle_of_a_click(tmp_path: Path, slack: FakeSlack, cut: str) -> None:
     """Behind the click, or when its acknowledgement was not heard yet: it is done once, and the bot comes back."""
@@ -113,8 +126,9 @@ async def test_a_socket_that_does_not_come_up_gets_a_fresh_address(world: World,
         await slipway.answered(1)
 
 
-async def test_a_token_revoked_while_running(world: World, slack: FakeSlack) -> None:
+async def test_a_token_revoked_while_running(world: World, slack: FakeSlack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The deployment goes on, readiness says what is wrong, and what waited is sent when the token is good again."""
+    monkeypatch.setattr("notifiers.slack_api.CREDENTIAL_PAUSE", 0.5)
     async with running_on_slack(world, slack) as slipway:
         await slack.command(USERS["owner"], "/status")
         await slipway.answered(1)
@@ -124,6 +138,10 @@ async def test_a_token_revoked_while_running(world: World, slack: FakeSlack) -> 
         assert "token" in (await slipway.app.readiness())["slack"]
         assert world.count("deploys") == 1
         slack.tokens = known
+        await slipway.quiet()
+        assert await slipway.app.readiness() == {}
+    _, card = cards(slack, "C1")
+    assert "✅" in words(card)
 
 
 @pytest.mark.parametrize("error", ["channel_not_found", "not_in_channel"])
@@ -138,15 +156,23 @@ async def test_an_answer_that_cannot_be_posted_goes_to_the_asker(world: World, s
     assert "Owner" in words(answer)
 
 
-async def test_a_closed_channel_is_told_once_and_served_when_opened(tmp_path: Path, slack: FakeSlack) -> None:
-    """The requester hears what to do about it; nothing is lost meanwhile."""
+async def test_a_closed_channel_is_told_once_and_served_when_opened(
+    tmp_path: Path, slack: FakeSlack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requester hears what to do about it, and when it is done the card comes."""
+    monkeypatch.setattr("notifiers.slack_api.CLOSED_PAUSE", 0.5)
     world = make_world(tmp_path / "world", channels={"slack": "C2"})
     slack.channel("C2", "closed", member=False)
     async with running_on_slack(world, slack) as slipway:
         await slack.write(USERS["owner"], "deploy app prod")
         await slipway.until(lambda: _ended(slipway), "the end of d-1")
         await slipway.until(lambda: _true("/invite" in words(slack.direct(USERS["owner"]))), "the hint")
+        await slipway.until(lambda: _true(_refusals(slack, "not_in_channel") >= 2), "another try")
+        slack.channel("C2", "closed", member=True)
+        await slipway.quiet()
     assert len([one for one in slack.direct(USERS["owner"]) if "/invite" in words(one)]) == 1
+    (card,) = cards(slack, "C2")
+    assert "✅" in words(card)
 
 
 async def test_whoever_cannot_be_written_to(world: World, slack: FakeSlack) -> None:
@@ -164,9 +190,10 @@ async def test_whoever_cannot_be_written_to(world: World, slack: FakeSlack) -> N
     assert "cannot_dm_bot" in words(slack.posts("C1"))
 
 
-async def test_content_that_slack_refuses_is_said_plainly(world: World, slack: FakeSlack) -> None:
+@pytest.mark.parametrize("error", ["msg_too_long", "msg_blocks_too_long", "invalid_blocks"])
+async def test_content_that_slack_refuses_is_said_plainly(world: World, slack: FakeSlack, error: str) -> None:
     """A limit we did not know of costs the layout, never the message."""
-    slack.fail("chat.postMessage", error="msg_blocks_too_long")
+    slack.fail("chat.postMessage", error=error)
     async with running_on_slack(world, slack) as slipway:
         await slack.command(USERS["owner"], "/whoami")
         await slipway.answered(1)
@@ -223,3 +250,7 @@ async def _ended(slipway: object) -> bool:
 
 async def _ready(slipway: object) -> bool:
     return await slipway.app.readiness() == {}  # type: ignore[attr-defined,no-any-return]
+
+
+def _refusals(slack: FakeSlack, code: str) -> int:
+    return sum(1 for call in slack.calls if call.answer == code)
