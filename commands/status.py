@@ -104,8 +104,11 @@ def line_of(seen: Deployment, ctx: CommandContext) -> str:
     """One deployment in one line."""
     since = say_for(ctx.tools.clock() - seen.changed_at)
     who = ", ".join(_names(ctx, (seen.requested_by,)))
-    waiting = f", waiting for: {seen.data.waiting_for}" if seen.data.waiting_for else ""
-    return f"{seen.ref} {seen.target} {seen.release_version}: {words(seen.state)} for {since}, asked by {who}{waiting}"
+    line = f"{seen.ref} {seen.target} {seen.release_version}: {words(seen.state)} for {since}, asked by {who}"
+    waiting, waits_since = seen.data.waiting_for, seen.data.waiting_since_at
+    if waiting and waits_since is not None:
+        return f"{line}, waiting since {say_when(waits_since, ctx.caller.zone)}: {waiting}"
+    return f"{line}, waiting for: {waiting}" if waiting else line
 
 
 def _names(ctx: CommandContext, people: tuple[str, ...]) -> list[str]:

@@ -73,7 +73,7 @@ class EngineSettings:
     patience: timedelta = timedelta(minutes=10)
     poll: timedelta = timedelta(seconds=30)
     replicas: timedelta = timedelta(seconds=3.5)
-    limit: int = 256
+    limit: int = 1024
 
 
 class Engine:
@@ -310,13 +310,17 @@ class Engine:
         )
 
     async def _record_stay(self, seen: Deployment, stay: Stay, at: datetime) -> Deployment | None:
-        short = stay.until - at <= SHORT_WAIT
+        short = stay.until - at <= SHORT_WAIT and not self._is_crowded(stay)
         after = seen
         if stay.data != seen.data or not short:
             after = await self._db.run(lambda tx: rows.stay(tx, seen, stay.data, stay.until, at, self.owner))
             if stay.data != seen.data:
                 self._moves.announce_changed(seen.id)
         return await self._hold(after, stay.until) if short else None
+
+    def _is_crowded(self, stay: Stay) -> bool:
+        """Who waits for a system that does not answer makes room for those who do not."""
+        return stay.data.waiting_since_at is not None and len(self._work) > self._settings.limit // 2
 
     async def _hold(self, seen: Deployment, until: datetime) -> Deployment | None:
         """Wait in memory with the lease kept, then read the row again only if it changed."""

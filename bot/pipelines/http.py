@@ -7,6 +7,7 @@ is `ProviderRejected`, and a 5xx or a lost answer is `OutcomeUnknown`.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,13 @@ TIMEOUT = httpx.Timeout(10.0, connect=3.0, pool=10.0)
 BODY_LIMIT = 20_000_000
 """Bytes of one JSON answer; more is refused, so that no answer can fill the memory."""
 LONGEST_PAUSE = timedelta(minutes=5)
+
+AT_ONCE = 32
+"""Requests under way to one system. More would wait behind those anyway, and hold up what has nothing to do with it."""
+PATIENCE = 5.0
+"""Seconds that a request waits for its turn."""
+SILENT_AFTER, REST, LONGEST_REST = 5, timedelta(seconds=5), timedelta(seconds=30)
+"""After so many requests in a row without an answer a system is left alone so long, then tried with one request."""
 
 
 def make_client(
@@ -64,6 +72,9 @@ class Http:
         self.client = client
         self._clock = clock
         self._closed_until: datetime | None = None
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._silent = 0
+        self._rests_until: datetime | None = None
 
     async def get(self, path: str, params: Mapping[str, Any] | None = None, **kwargs: Any) -> httpx.Response | None:
         """The answer, or None for 404.
@@ -72,9 +83,9 @@ class Http:
             ProviderUnavailable: not reached, overloaded or broken; ask again.
             ProviderRejected: the credentials are wrong or not enough.
         """
-        self._check_open()
         try:
-            response = await self.client.get(path, params=params, **kwargs)
+            async with self._turn():
+                response = await self.client.get(path, params=params, **kwargs)
         except httpx.HTTPError as error:
             raise ProviderUnavailable(f"{self.said} does not answer.") from error
         if response.status_code == 404:
@@ -135,9 +146,9 @@ class Http:
             ProviderRejected: it said no; nothing was started.
             OutcomeUnknown: it may have been started; look it up.
         """
-        self._check_open()
         try:
-            response = await self.client.post(path, **kwargs)
+            async with self._turn():
+                response = await self.client.post(path, **kwargs)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise ProviderUnavailable(f"{self.said} is not reached.") from error
         except httpx.HTTPError as error:
@@ -151,9 +162,9 @@ class Http:
 
     async def tell(self, path: str, method: str = "POST", **kwargs: Any) -> httpx.Response:
         """Send what may be sent twice, such as a cancel. Raises ProviderUnavailable."""
-        self._check_open()
         try:
-            response = await self.client.request(method, path, **kwargs)
+            async with self._turn():
+                response = await self.client.request(method, path, **kwargs)
         except httpx.HTTPError as error:
             raise ProviderUnavailable(f"{self.said} does not answer.") from error
         if response.status_code >= 500 or response.status_code == 429:
@@ -176,10 +187,48 @@ class Http:
         except httpx.HTTPError as error:
             raise ProviderUnavailable(f"{self.said} stopped answering in the middle of a log.") from error
 
-    def _check_open(self) -> None:
-        if self._closed_until is not None and self._clock() < self._closed_until:
-            wait = round((self._closed_until - self._clock()).total_seconds())
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One of few requests at a time; while the system rests none, and after that one that tries.
+
+        Raises:
+            ProviderUnavailable: nothing was sent.
+        """
+        tries = self._check_open()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise ProviderUnavailable(f"{self.said} is slow; {AT_ONCE} requests wait for its answer.") from None
+        try:
+            if self._rests_until is not None and not tries:  # It was found silent while this one waited.
+                raise ProviderUnavailable(f"{self.said} does not answer.")
+            yield
+        except httpx.TransportError:
+            self._heard(silence=True)
+            raise
+        else:
+            self._heard(silence=False)
+        finally:
+            self._turns.release()
+
+    def _heard(self, *, silence: bool) -> None:
+        self._silent = self._silent + 1 if silence else 0
+        rest = min(LONGEST_REST, REST * max(1, self._silent - SILENT_AFTER + 1))
+        self._rests_until = self._clock() + rest if self._silent >= SILENT_AFTER else None
+
+    def _check_open(self) -> bool:
+        """Whether we may send, and then whether this is the one request that tries if the system is back."""
+        now = self._clock()
+        if self._closed_until is not None and now < self._closed_until:
+            wait = round((self._closed_until - now).total_seconds())
             raise ProviderUnavailable(f"{self.said} asked us to wait {wait} s before the next request.")
+        if self._rests_until is None:
+            return False
+        if now < self._rests_until:
+            raise ProviderUnavailable(f"{self.said} does not answer.")
+        self._rests_until = now + LONGEST_REST
+        return True
 
     def _refuse(self, response: httpx.Response, *, known: bool = False) -> None:
         """Raise for an answer that is a no. known: 404 is one too."""

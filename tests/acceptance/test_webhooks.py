@@ -13,8 +13,11 @@ import pytest
 from pydantic import SecretStr
 
 from bot.app import App, Outside
+from bot.deployments.engine import EngineSettings
 from bot.deployments.model import State
 from bot.pipelines import remote
+from bot.pipelines.remote import RemotePipeline
+from bot.times import say_when
 from tests.fakes.github import signature
 from tests.fakes.jenkins import FakeJenkins, notification
 from tests.fakes.serving import serving
@@ -32,9 +35,11 @@ SECRETS = {
 
 
 @asynccontextmanager
-async def hooked(world: World, **settings: object) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+async def hooked(
+    world: World, outside: Outside | None = None, **settings: object
+) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
     """A Slipway with hooks, and a client that calls them."""
-    app = App(settings_for(world).model_copy(update={**SECRETS, **settings}), Outside(poll=POLL))
+    app = App(settings_for(world).model_copy(update={**SECRETS, **settings}), outside or Outside(poll=POLL))
     await app.start()
     transport = httpx.ASGITransport(app.asgi)
     try:
@@ -243,20 +248,40 @@ async def test_a_jenkins_run_is_known_by_its_hook(world: World, monkeypatch: pyt
     assert fake.built[0]["SLIPWAY_COMMIT"] == ended.commit
 
 
-async def test_a_system_that_is_down_is_named_and_delays_nobody_else(world: World) -> None:
-    """One CI system hangs: its deployment says so, the others go on."""
+async def test_a_system_that_hangs_is_named_and_delays_nobody_else(world: World) -> None:
+    """Many deployments on a CI system that says nothing: they say so and since when, and the others go on."""
     change(world, pipeline={"provider": "jenkins", "name": "team/app"})
     path = world.directory / "services" / "all.yaml"
+    waiting = [f"app{number}" for number in range(12)]
     path.write_text(
-        "app: {team: shop, owners: [owner]}\n"
-        "other: {team: shop, owners: [owner], pipeline: {provider: shell}, repo: repos/app}\n"
+        "".join(f"{name}: {{team: shop, owners: [owner]}}\n" for name in waiting)
+        + "other: {team: shop, owners: [owner], pipeline: {provider: shell}, repo: repos/app}\n"
     )
-    jenkins = {"jenkins_url": "http://127.0.0.1:9", "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
-    async with hooked(world, patience_seconds=60.0, **jenkins) as (slipway, _client):
-        await slipway.say("owner", "/deploy app prod")
-        await slipway.say("owner", "/deploy other prod")
-        assert (await slipway.ends(2)).state is State.SUCCEEDED
-        seen = await slipway.get(1)
+    fake = FakeJenkins("team/app")
+    fake.app.fail("", "hang", times=1000)
+    async with serving(fake.app) as url:
+        jenkins = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
+        few = Outside(poll=POLL, engine=EngineSettings(limit=10))
+        async with hooked(world, outside=few, patience_seconds=600.0, **jenkins) as (slipway, _client):
+            for pipeline in slipway.app.providers.pipelines.values():
+                if isinstance(pipeline, RemotePipeline):
+                    pipeline.system._http.client.timeout = httpx.Timeout(1.0)  # type: ignore[attr-defined]
+            for name in waiting:
+                await slipway.say("owner", f"/deploy {name} prod")
+            await slipway.say("owner", "/deploy other prod")
+            assert (await slipway.ends(13)).state is State.SUCCEEDED
+
+            async def said_so() -> bool:
+                seen = await slipway.get(1)
+                return seen is not None and seen.data.waiting_for == "Jenkins does not answer."
+
+            await slipway.until(said_so, "the silence to be noticed")
+            seen = await slipway.get(1)
+            answer = (await slipway.say("owner", "/status"))[-1]
     assert seen is not None
-    assert (seen.state, seen.data.waiting_for) == (State.BUILDING, "Jenkins does not answer.")
+    assert seen.state is State.BUILDING
     assert seen.data.waiting_since_at is not None
+    since = say_when(seen.data.waiting_since_at, "UTC")
+    assert answer.card is not None
+    assert f", waiting since {since}: Jenkins does not answer." in answer.card["text"]
+    assert fake.app.count("POST") == 0

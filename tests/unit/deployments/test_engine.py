@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -161,6 +162,28 @@ async def test_an_unreachable_system_is_waited_for_and_given_up_in_the_end(bench
     assert seen.state is State.FAILED
     assert seen.data.failure is not None
     assert (seen.data.failure.step, seen.data.failure.message) == ("build", "Jenkins does not answer.")
+
+
+async def test_those_who_wait_for_a_system_make_room_for_others(bench: Bench) -> None:
+    """More deployments wait for a system that is down than fit in work: one that needs it not goes on all the same."""
+
+    async def queued(seen: Deployment) -> Outcome:
+        if seen.service == "app":
+            return Go(State.SUCCEEDED, seen.data)
+        raise ProviderUnavailable("Jenkins does not answer.")
+
+    for number in range(6):
+        await bench.create(f"k{number}", service=f"waits-{number}")
+    await bench.create("other", service="app")
+    settings = replace(QUICK, limit=4)
+    engine = Engine(bench.db, bench.moves, {State.QUEUED: queued}, bench.clock, settings)
+    await engine.start()
+    try:
+        await bench.until(lambda row: row.state is State.SUCCEEDED, 7)
+    finally:
+        await engine.stop(grace=0.2)
+    waiting = await bench.until(lambda row: row.data.waiting_since_at is not None, 1)
+    assert (waiting.state, waiting.data.waiting_for) == (State.QUEUED, "Jenkins does not answer.")
 
 
 async def test_a_no_is_believed_at_once(bench: Bench) -> None:
