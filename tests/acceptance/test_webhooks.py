@@ -36,7 +36,7 @@ SECRETS = {
 
 @asynccontextmanager
 async def hooked(
-    world: World, outside: Outside | None = None, **settings: object
+    world: World, outside: Outside | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
     """A Slipway with hooks, and a client that calls them."""
     app = App(settings_for(world).model_copy(update={**SECRETS, **settings}), outside or Outside(poll=POLL))
