@@ -222,7 +222,7 @@ async def test_a_jenkins_run_is_known_by_its_hook(world: World, monkeypatch: pyt
     fake = FakeJenkins("team/app")
     fake.queue_looks = 0
     async with serving(fake.app) as url:
-        jenkins = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
+        jenkins: dict[str, Any] = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
         async with hooked(world, **jenkins) as (slipway, client):
             await slipway.say("owner", "/deploy app prod")
             seen = await slipway.reaches(State.BUILDING)
@@ -260,7 +260,7 @@ async def test_a_system_that_hangs_is_named_and_delays_nobody_else(world: World)
     fake = FakeJenkins("team/app")
     fake.app.fail("", "hang", times=1000)
     async with serving(fake.app) as url:
-        jenkins = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
+        jenkins: dict[str, Any] = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
         few = Outside(poll=POLL, engine=EngineSettings(limit=10))
         async with hooked(world, outside=few, patience_seconds=600.0, **jenkins) as (slipway, _client):
             for pipeline in slipway.app.providers.pipelines.values():
