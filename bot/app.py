@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 
 from bot.catalog.load import load_catalog, resolve_repo
 from bot.catalog.model import Catalog, Target
@@ -42,6 +43,7 @@ from bot.pipelines.outside import outside_pipelines
 from bot.pipelines.shell import ShellPipeline
 from bot.processes import ProcessRuns
 from bot.providers import known_here
+from bot.pushes import StoredPushes
 from bot.reports.drift import DriftFinder
 from bot.reports.gather import Reporter
 from bot.reports.telling import json_of
@@ -72,6 +74,7 @@ from bot.store.retention import forget
 from bot.store.runs import StoredRuns
 from bot.store.signals import Signals, Topic
 from bot.web.health import health_routes
+from bot.web.limits import BodyLimits
 from bot.web.metrics import metrics_routes
 from bot.web.reports import report_routes
 from commands import (
@@ -289,7 +292,7 @@ class App:
     @cached_property
     def asgi(self) -> Starlette:
         """The web application, made when first asked for."""
-        return Starlette(routes=self._routes(self._outside))
+        return Starlette(routes=self._routes(self._outside), middleware=[Middleware(BodyLimits)])
 
     def catalog(self) -> Catalog:
         """The catalog in force, with what the chats and other systems know of its people."""
@@ -414,7 +417,7 @@ class App:
         if any(getattr(self.settings, name) for name in audience.RESULTS_ONLY):
             from notifiers.listeners import listening_clients
 
-            made = listening_clients(self.settings, self.http, outside.clock)
+            made = listening_clients(self.settings, self.http, outside.clock, self._closing)
             clients |= {name: outside.wrap(name, client) for name, client in made.items()}
         return clients
 
@@ -468,7 +471,7 @@ class App:
             settings.config,
             self._clock,
         )
-        return webhook_routes(secrets, events, self._clock)
+        return webhook_routes(secrets, StoredPushes(events, self.dispatcher), self._clock)
 
     def _alert_hooks(self) -> Sequence[Any]:
         """The route for Alertmanager, if it has a secret."""

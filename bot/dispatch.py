@@ -7,7 +7,7 @@ effect is keyed by the intent and the record is one transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from bot.catalog.model import Catalog, Person
 from bot.chat.base import ClickAnswer, IncomingClick, IncomingCommand, People
 from bot.commanding import Action, ClickContext, Command, CommandContext, Reply, Tools
 from bot.deployments.model import Origin
-from bot.errors import BadInput, Conflict, ProviderError, Refused, SlipwayError
+from bot.errors import BadInput, Conflict, ProviderError, ProviderRejected, Refused, SlipwayError
 from bot.policy.model import ReasonCode
 from bot.store import audit, inbox, outbox
 from bot.store.audit import AuditEntry
@@ -41,6 +41,9 @@ MIND = 3.5
 MIND_ALONE = 30.0
 """The same where there is one process."""
 CONCURRENT = 32
+PATIENCE = timedelta(minutes=30)
+"""How long an intent nobody waits for is tried whose outside system does not answer."""
+LATER = "taken; it is tried again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,13 @@ class Dispatcher:
         self._tools = replace(tools, commands=tuple(commands))
         self._commands = tuple(commands)
         self._actions = dict(actions)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._held: set[int] = set()
         self._minding: asyncio.Task[None] | None = None
         self.owner = uuid4().hex
         self._room = asyncio.Semaphore(CONCURRENT)
         self._on_reply: list[Any] = []
+        self._others: dict[str, Callable[[InboxRow], Awaitable[Answer]]] = {}
         self._watchers: list[Callable[[InboxRow, Answer, float], None]] = []
         self._send: Callable[[OutboxRow], None] | None = None
         self._direct: frozenset[str] = frozenset()
@@ -82,6 +86,17 @@ class Dispatcher:
     def send_by(self, send: Callable[[OutboxRow], None], platforms: Collection[str]) -> None:
         """Have answers on these platforms handed to `send` as soon as they are stored, without a look at the table."""
         self._send, self._direct = send, frozenset(platforms)
+
+    def also(self, kind: str, work: Callable[[InboxRow], Awaitable[Answer]]) -> None:
+        """Have intents of another kind done by `work`, which may run twice; nobody is answered."""
+        self._others[kind] = work
+
+    async def hand_in(
+        self, platform: str, event_id: str, kind: str, payload: Mapping[str, Any]
+    ) -> asyncio.Task[Answer] | None:
+        """Store an intent of another kind and start on it. None: a repeat. Raises DatabaseUnavailable: not stored."""
+        inbox_id = await self._store(platform, event_id, kind, payload)
+        return self._spawn(inbox_id) if inbox_id is not None else None
 
     def listen(self, listener: Any) -> None:
         """Have `listener()` called after an answer was put into the outbox."""
@@ -189,22 +204,24 @@ class Dispatcher:
         work = self._tools.db.together
         return await work(lambda tx: inbox.put(tx, platform, event_id, kind, kept, at, self.owner))
 
-    def _spawn(self, inbox_id: int, row: InboxRow | None = None) -> None:
+    def _spawn(self, inbox_id: int, row: InboxRow | None = None) -> asyncio.Task[Answer]:
         self._held.add(inbox_id)
         task = asyncio.create_task(self._guarded(inbox_id, row))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        return task
 
-    async def _guarded(self, inbox_id: int, row: InboxRow | None) -> None:
+    async def _guarded(self, inbox_id: int, row: InboxRow | None) -> Answer:
         try:
             async with self._room:
-                await self._held_while(inbox_id, row)
-        except ProviderError as error:  # the database is away; tried again when the lease has run out
+                return await self._held_while(inbox_id, row)
+        except ProviderError as error:  # something is away; tried again when the lease has run out
             log.warning("intent_not_finished", inbox_id=inbox_id, error=error.message)
         except Exception:
             log.exception("intent_not_finished", inbox_id=inbox_id)
         finally:
             self._held.discard(inbox_id)
+        return Answer("errored", LATER, status=503)
 
     async def _held_while(self, inbox_id: int, row: InboxRow | None = None) -> Answer:
         """As `process`, with the lease renewed meanwhile; one that fails is tried again when the lease runs out."""
@@ -221,6 +238,8 @@ class Dispatcher:
         row = row or await self._tools.db.read(lambda tx: inbox.get(tx, inbox_id))
         if row is None or row.done_at is not None:
             return _again(row)
+        if row.kind in self._others:
+            return await self._other(row)
         catalog = self._tools.catalog()
         subject = _subject(row)
         try:
@@ -230,6 +249,31 @@ class Dispatcher:
         else:
             answer = await self._attempt(row, catalog, caller, subject)
         await self._record(row, caller, subject, answer)
+        return answer
+
+    async def _other(self, row: InboxRow) -> Answer:
+        """An intent nobody waits for. What is not reached is tried again, for `PATIENCE`; then it is told as it is."""
+        at = self._tools.clock()
+        try:
+            answer = await self._others[row.kind](row)
+        except SlipwayError as error:
+            is_away = isinstance(error, ProviderError) and not isinstance(error, ProviderRejected)
+            if is_away and at - row.received_at < PATIENCE:
+                raise
+            answer = Answer("failed", error.sentence(), status=502)
+        except Exception:
+            if row.attempts < MAX_ATTEMPTS:
+                raise
+            log.exception("intent_given_up", inbox_id=row.id)
+            answer = Answer("errored", "Slipway itself stumbled over this; its log has the details.", status=500)
+        subject = row.event_id[:255]
+        entry = AuditEntry(at, row.platform, row.kind, subject, answer.outcome, answer.code, answer.text[:1000])
+
+        def work(tx: Tx) -> None:
+            if inbox.finish(tx, row.id, answer.outcome, answer.text, at):
+                audit.append_at_end(tx, entry)
+
+        await self._tools.db.together(work)
         return answer
 
     async def _caller(self, row: InboxRow, catalog: Catalog) -> Person | None:

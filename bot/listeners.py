@@ -32,6 +32,7 @@ class ListenerSettings(BaseModel):
     wecom_api_url: str = Field(default="https://qyapi.weixin.qq.com", alias="WECOM_API_URL", pattern=URL)
 
     webhooks: SecretStr | None = Field(default=None, alias="SLIPWAY_WEBHOOKS")
+    webhook_networks: str = Field(default="", alias="SLIPWAY_WEBHOOK_NETWORKS")
 
     @property
     def dingtalk(self) -> bool:
@@ -67,6 +68,8 @@ def named(value: SecretStr | None) -> dict[str, list[str]]:
 
 
 def _problems(settings: ListenerSettings) -> Iterator[str]:
+    from notifiers.guarded import networks_of
+
     lists = {
         "DINGTALK_ROBOTS": (settings.dingtalk_robots, (1, 2), "name=token secret"),
         "WECOM_ROBOTS": (settings.wecom_robots, (1,), "name=key"),
@@ -80,6 +83,10 @@ def _problems(settings: ListenerSettings) -> Iterator[str]:
         else:
             yield from (f"{alias}: '{name}' is not `{shape}`" for name in wrong)
     yield from _unsafe_webhooks(settings)
+    try:
+        networks_of(settings.webhook_networks)
+    except ValueError as error:
+        yield f"SLIPWAY_WEBHOOK_NETWORKS: {error}; write networks such as 10.0.0.0/8"
     if bool(settings.dingtalk_app_key) != (settings.dingtalk_app_secret is not None):
         yield "DINGTALK_APP_KEY and DINGTALK_APP_SECRET belong together"
     given = (bool(settings.wecom_corp_id), bool(settings.wecom_agent_id), settings.wecom_secret is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,6 +12,7 @@ from bot.clock import Clock
 from bot.listeners import named
 from notifiers.base import ChatClient
 from notifiers.dingtalk import DingTalkApp, DingTalkClient, Robot
+from notifiers.guarded import guarded_client, networks_of
 from notifiers.webhook import Address, WebhookClient
 from notifiers.wecom import WeComApp, WeComClient
 
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from bot.settings import Settings
 
 
-def listening_clients(settings: Settings, http: httpx.AsyncClient, clock: Clock) -> dict[str, ChatClient]:
-    """Platform -> client, of those that are set up."""
+def listening_clients(
+    settings: Settings, http: httpx.AsyncClient, clock: Clock, closing: list[Callable[[], Awaitable[None]]]
+) -> dict[str, ChatClient]:
+    """Platform -> client, of those that are set up. closing: takes what has to be called at the end."""
     clients: dict[str, ChatClient] = {}
     if settings.dingtalk:
         clients["dingtalk"] = _dingtalk(settings, http, clock)
@@ -27,7 +31,9 @@ def listening_clients(settings: Settings, http: httpx.AsyncClient, clock: Clock)
         clients["wecom"] = _wecom(settings, http)
     if settings.webhook:
         addresses = {name: Address(*words) for name, words in named(settings.webhooks).items()}
-        clients["webhook"] = WebhookClient(http, addresses, clock)
+        guarded = guarded_client(networks_of(settings.webhook_networks))
+        closing.append(guarded.aclose)
+        clients["webhook"] = WebhookClient(guarded, addresses, clock)
     return clients
 
 

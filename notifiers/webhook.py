@@ -75,6 +75,11 @@ class WebhookClient:
         try:
             response = await self._http.post(address.url, content=body, headers=headers)
         except httpx.HTTPError as error:
+            if "may not be called" in str(error):
+                raise ChatRejected(
+                    f"The webhook '{place}' leads to a private address.",
+                    hint="Name its network in SLIPWAY_WEBHOOK_NETWORKS if that is meant.",
+                ) from None
             raise ChatUnavailable(f"The webhook '{place}' did not answer ({type(error).__name__}).") from None
         if response.status_code == GONE:
             raise ChatRejected(f"The webhook '{place}' says it is gone: remove it from SLIPWAY_WEBHOOKS.")

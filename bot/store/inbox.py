@@ -31,6 +31,7 @@ class InboxRow:
     answer: str
 
 
+KINDS = ("command", "click", "push")
 LEASE = timedelta(seconds=10)
 """How long a silent replica keeps an intent it is at."""
 
@@ -73,7 +74,9 @@ def by_event(tx: Tx, platform: str, event_id: str) -> InboxRow | None:
 def claim(tx: Tx, owner: str, at: datetime, limit: int = 200) -> list[int]:
     """Take the intents nobody is at, oldest first, and count one more try of each; returns their ids."""
     free = or_(inbox.c.lease_until.is_(None), inbox.c.lease_until < now(tx, at))
-    picked = select(inbox.c.id).where(inbox.c.done_at.is_(None), free).order_by(inbox.c.id).limit(limit)
+    # What a newer replica stored is left to it.
+    ours = inbox.c.done_at.is_(None) & inbox.c.kind.in_(KINDS)
+    picked = select(inbox.c.id).where(ours, free).order_by(inbox.c.id).limit(limit)
     if tx.dialect.name != "sqlite":
         picked = picked.with_for_update(skip_locked=True)
     ids = list(tx.execute(picked).scalars())

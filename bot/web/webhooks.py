@@ -7,6 +7,7 @@ woken or asked for, and 200 for what we have no use for.
 from __future__ import annotations
 
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bot.errors import SlipwayError
 from bot.web import hook_bodies as bodies
 from bot.web import signatures
 from bot.web.hook_bodies import Event
+from bot.web.limits import Lane, Strangers
 
 log = structlog.get_logger(__name__)
 
@@ -41,23 +43,45 @@ class Hook:
     event_id: Callable[[Mapping[str, str]], str]
 
 
-def webhook_routes(secrets: Mapping[str, str], hooked: Hooked, clock: Clock) -> list[Route]:
-    """Routes of the senders that have a secret. secrets: a name of `SENDERS` -> secret."""
+def webhook_routes(
+    secrets: Mapping[str, str], hooked: Hooked, clock: Clock, lane: Callable[[], Lane] = Lane
+) -> list[Route]:
+    """Routes of the senders that have a secret. secrets: a name of `SENDERS` -> secret; lane: makes one for each."""
+    strangers = Strangers()
     hooks = [Hook(name, secrets[name], *parts) for name, parts in SENDERS.items() if secrets.get(name)]
     seen: OrderedDict[str, None] = OrderedDict()
-    return [Route(f"/hooks/{hook.name}", _endpoint(hook, hooked, clock, seen), methods=["POST"]) for hook in hooks]
+    return [
+        Route(f"/hooks/{hook.name}", _endpoint(hook, hooked, clock, seen, lane(), strangers), methods=["POST"])
+        for hook in hooks
+    ]
 
 
 def _endpoint(
-    hook: Hook, hooked: Hooked, clock: Clock, seen: OrderedDict[str, None]
+    hook: Hook,
+    hooked: Hooked,
+    clock: Clock,
+    seen: OrderedDict[str, None],
+    lane: Lane,
+    strangers: Strangers,
 ) -> Callable[[Request], Awaitable[Response]]:
     async def receive(request: Request) -> Response:
+        address = request.client.host if request.client is not None else ""
+        if wait := strangers.wait(address):
+            return _later(wait)
+        async with lane.room:
+            return await heard(request, address)
+
+    async def heard(request: Request, address: str) -> Response:
         body = await _body(request)
         if body is None:
             return JSONResponse({"error": "The body is too large."}, 413)
         if not hook.genuine(hook.secret, request, body, clock):
-            log.warning("webhook_refused", hook=hook.name)
+            if strangers.failed(address):
+                log.warning("webhook_refused", hook=hook.name)
             return JSONResponse({"error": "The signature or token is missing, wrong or too old."}, 401)
+        strangers.genuine(address)
+        if wait := lane.take():
+            return _later(wait)
         try:
             event = hook.read(request.headers, json.loads(body))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -65,6 +89,11 @@ def _endpoint(
         return await _answered(hook, request, event, hooked, seen)
 
     return receive
+
+
+def _later(seconds: float) -> Response:
+    said = {"error": "That is more than one sender may send; send it again later."}
+    return JSONResponse(said, 429, {"retry-after": str(math.ceil(seconds))})
 
 
 async def _answered(

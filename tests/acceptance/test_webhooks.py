@@ -15,8 +15,10 @@ from pydantic import SecretStr
 from bot.app import App, Outside
 from bot.deployments.engine import EngineSettings
 from bot.deployments.model import State
+from bot.errors import ProviderUnavailable
 from bot.pipelines import remote
 from bot.pipelines.remote import RemotePipeline
+from bot.store import inbox
 from bot.times import say_when
 from tests.fakes.github import signature
 from tests.fakes.jenkins import FakeJenkins, notification
@@ -285,3 +287,35 @@ async def test_a_system_that_hangs_is_named_and_delays_nobody_else(world: World)
     assert answer.card is not None
     assert f", waiting since {since}: Jenkins does not answer." in answer.card["text"]
     assert fake.app.count("POST") == 0
+
+
+async def test_a_push_is_not_lost_when_the_repository_is_away(world: World) -> None:
+    """GitHub sends a push once. It is stored, answered, and done when the repository is there again."""
+    change(world, auto_deploy=True)
+    commit = world.push("second")
+    away = world.source.with_name("away")
+    async with hooked(world) as (slipway, client):
+        world.source.rename(away)
+        events = slipway.app.dispatcher._others["push"]
+
+        async def unreachable(row: Any) -> Any:
+            if not world.source.exists():
+                raise ProviderUnavailable("The repository does not answer.")
+            return await events(row)
+
+        slipway.app.dispatcher.also("push", unreachable)
+        answer = await push(client, push_body(commit))
+        assert (answer.status_code, answer.json()["status"]) == (202, "taken; it is tried again")
+        assert await slipway.get(1) is None
+        away.rename(world.source)
+        await slipway.app.db.run(inbox.forget_leases)
+        await slipway.app.dispatcher.recover()
+
+        async def begun() -> bool:
+            return await slipway.get(1) is not None
+
+        await slipway.until(begun, "the push to be done")
+        assert (await slipway.ends()).state is State.SUCCEEDED
+        again = await push(client, push_body(commit), "d1")
+        assert again.json()["status"] == "seen before"
+        assert await slipway.get(2) is None
