@@ -292,7 +292,8 @@ async def _life(world: World, fake: FakeArgoCD, number: int) -> asyncio.subproce
 
 @pytest.mark.timeout(max(120, 20 * KILLS))
 async def test_killed_at_random_between_git_and_healthy(tmp_path: Path, fake: FakeArgoCD) -> None:
-    """kill -9 of a real process at a random moment after the push; answers lost and streams cut on the way too."""
+    """kill -9 of a real process at a random moment after the push; answers are lost, streams are cut and Argo CD
+    restarts on the way too: one commit, one sync, the right end."""
     world = make_argo_world(tmp_path / "world")
     dice = random.Random(7)
     fake.pace = 0.1
@@ -304,11 +305,15 @@ async def test_killed_at_random_between_git_and_healthy(tmp_path: Path, fake: Fa
         while len(world.config_log()) < number:
             await asyncio.sleep(0.02)
         await asyncio.sleep(dice.uniform(0, 0.8))
-        if dice.random() < 0.3:
+        chance = dice.random()
+        if chance < 0.3:
             fake.cut_streams()
         first.kill()
         await first.wait()
         second = await _life(world, fake, number)
+        if chance > 0.7:
+            await asyncio.sleep(dice.uniform(0.2, 1.2))
+            await fake.restart()
         out, _ = await second.communicate()
         assert (second.returncode, out.decode().splitlines()[-1:]) == (0, ["succeeded"]), out.decode()[-3000:]
         assert len(world.config_log()) == number

@@ -203,6 +203,27 @@ async def test_a_cut_stream_loses_nothing(argo: Argo) -> None:
     assert len(argo.fake.operations) == 1
 
 
+async def test_an_argocd_that_restarts_is_waited_for(argo: Argo) -> None:
+    """It goes in the middle of our sync: not reached is not failed, and nothing is begun a second time."""
+    argo.fake.pace = 0.1
+    request = argo.request()
+    await until(argo.delivery, request, SyncState.RUNNING)
+    restart = asyncio.create_task(argo.fake.restart(away=0.3))
+    refusals = 0
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                progress = await argo.delivery.look(request)
+            except ProviderUnavailable:
+                refusals += 1
+                progress = None
+            if progress is not None and progress.state is SyncState.SUCCEEDED and restart.done():
+                break
+            await asyncio.sleep(0.01)
+    await restart
+    assert len(argo.fake.operations) == 1
+
+
 async def test_paused_is_gray_and_continues_by_a_resource_action(argo: Argo) -> None:
     """With Argo CD's rights alone, none in the cluster."""
     argo.fake.outcome["hello"] = "paused"

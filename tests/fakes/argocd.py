@@ -65,6 +65,7 @@ class FakeArgoCD:
     token: str = TOKEN
     url: str = ""
     _version: int = 100
+    _runner: web.AppRunner | None = None
     _listeners: list[asyncio.Queue[str | None]] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -379,9 +380,28 @@ class FakeArgoCD:
             self._listeners.remove(queue)
         return response
 
-    async def stop(self) -> None:
-        """End what the controller does."""
+    async def serve(self, port: int = 0) -> None:
+        """Answer on 127.0.0.1; `url` is the address."""
+        self._runner = web.AppRunner(self.application(), shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def restart(self, away: float = 0.1) -> None:
+        """The API server goes and comes again at its address; what it keeps in the cluster stays."""
+        assert self._runner is not None
+        port = int(self.url.rpartition(":")[2])
         self.cut_streams()
+        await self._runner.cleanup()
+        await asyncio.sleep(away)
+        await self.serve(port)
+
+    async def stop(self) -> None:
+        """End what the controller does, and the server."""
+        self.cut_streams()
+        if self._runner is not None:
+            await self._runner.cleanup()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -422,13 +442,8 @@ def _refused(refusal: Refusal) -> web.Response:
 async def running_argocd(fake: FakeArgoCD | None = None, port: int = 0) -> AsyncIterator[FakeArgoCD]:
     """Serve it on 127.0.0.1; `fake.url` is its address."""
     fake = fake or FakeArgoCD()
-    runner = web.AppRunner(fake.application(), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await fake.serve(port)
     try:
         yield fake
     finally:
         await fake.stop()
-        await runner.cleanup()
