@@ -20,8 +20,8 @@ from bot import logs
 from bot.catalog.model import Service, Target
 from bot.clock import Clock, utc_now
 from bot.delivery.argocd_api import AppRef, ArgoApi, Busy, Follower
-from bot.delivery.argocd_evidence import evidence, running_pods
-from bot.delivery.argocd_model import INTENT, Application, Resource, Wanted, judge
+from bot.delivery.argocd_evidence import evidence, merged, running_pods
+from bot.delivery.argocd_model import INTENT, Application, Resource, View, Wanted, judge, with_children
 from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
 from bot.delivery.places import summed
 from bot.delivery.rollouts import pause_of
@@ -282,7 +282,23 @@ class ArgoCD:
             return None
         if view.stale:
             self._refresh(ref)
+        if view.progress.state is SyncState.SUCCEEDED and app.children:
+            view = await self._with_children(ref, request, app, wanted, view)
         return replace(view.progress, told=self._follower(ref).is_live)
+
+    async def _with_children(
+        self, ref: AppRef, request: SyncRequest, app: Application, wanted: Wanted, view: View
+    ) -> View:
+        """An app of apps is done when those below it are; they sync by themselves."""
+        below = _below(ref, app)
+        for one in below:
+            self._interest[one.server, (one.namespace, one.name)] = request.intent
+        children = await asyncio.gather(*(self._app(one) for one in below))
+        found = with_children(app, children, wanted, self._clock(), view.progress)
+        if found.stale:
+            for one in below:
+                self._refresh(one)
+        return found
 
     async def _wanted(self, request: SyncRequest, options: ArgoOptions, app: Application) -> Wanted:
         applied = app.state.revisions if app.state is not None else ()
@@ -381,7 +397,8 @@ class ArgoCD:
 
     async def _running(self, ref: AppRef, options: ArgoOptions, target: Target) -> Running | None:
         app = await self._app(ref)
-        pods = await running_pods(self._follower(ref).api, ref, options.image)
+        found = [await running_pods(self._follower(ref).api, one, options.image) for one in (ref, *_below(ref, app))]
+        pods = merged(found)
         if not pods.digests and not app.images:
             return None
         url = app.url or target.url
@@ -452,6 +469,11 @@ def _plan_of(service: Service, target: Target) -> _Plan:
         )
         waves.setdefault(item.wave, []).append(ref)
     return _Plan(options, tuple(tuple(waves[number]) for number in sorted(waves)))
+
+
+def _below(ref: AppRef, app: Application) -> list[AppRef]:
+    """The applications it manages; which project they are in is theirs to say."""
+    return [AppRef(ref.server, "", name, namespace) for namespace, name in app.children]
 
 
 def _node(resource: Resource) -> dict[str, str]:

@@ -74,8 +74,9 @@ class AppRef:
 
     @property
     def query(self) -> dict[str, str]:
-        """Always with the project: without it a missing application looks like a missing right."""
-        return {"project": self.project} | ({"appNamespace": self.namespace} if self.namespace else {})
+        """With the project where it is known: without it a missing application looks like a missing right."""
+        scope = {"project": self.project, "appNamespace": self.namespace}
+        return {name: value for name, value in scope.items() if value}
 
 
 class Busy(ProviderUnavailable):

@@ -20,6 +20,7 @@ from bot.errors import ProviderError
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FINE = frozenset({"Running", "Completed", "Terminating", "Succeeded", "ContainerCreating", "PodInitializing", ""})
 _LEAVING = frozenset({"Completed", "Terminating", "Succeeded"})
+_WORDS = ("version", "trouble")
 _PODS_ASKED = 3
 _PODS_RESOLVED = 20
 
@@ -55,6 +56,13 @@ async def running_pods(api: ArgoApi, ref: AppRef, image: str) -> Pods:
         digests |= found
         trouble = trouble or _trouble(pod)
     return Pods(frozenset(digests), version, trouble)
+
+
+def merged(found: Sequence[Pods]) -> Pods:
+    """The pods of several applications as those of one."""
+    digests = frozenset[str]().union(*(pods.digests for pods in found))
+    first = {name: next((getattr(one, name) for one in found if getattr(one, name)), "") for name in _WORDS}
+    return Pods(digests, **first)
 
 
 async def evidence(api: ArgoApi, ref: AppRef, app: Application, image: str) -> DeliveryFailure:

@@ -116,6 +116,11 @@ class Application:
     url: str = ""
 
     @property
+    def children(self) -> tuple[tuple[str, str], ...]:
+        """Namespace and name of the applications that it manages (app of apps)."""
+        return tuple(item.key[2:] for item in self.resources if item.key[:2] == ("argoproj.io", "Application"))
+
+    @property
     def ours(self) -> str:
         """The intent of the operation that is in place, wanted or ended; empty if it is nobody's of us."""
         if self.operation is not None:
@@ -337,6 +342,34 @@ def _judge_health(app: Application, state: OperationState, wanted: Wanted, now: 
             if now - since >= wanted.degraded_for:
                 return _progress(app, SyncState.FAILED, _degraded(app))
     return _wait(app, state, wanted, now, message)
+
+
+def with_children(
+    app: Application, children: Sequence[Application], wanted: Wanted, now: datetime, progress: SyncProgress
+) -> View:
+    """The progress of an application that is done, when those below it are seen: Argo CD leaves their health out."""
+    state = app.state
+    if state is None:
+        return View(progress)
+    for child in children:
+        if child.is_busy or child.health != "Degraded":
+            continue
+        if now - max(child.health_since_at or now, state.finished_at or now) >= wanted.degraded_for:
+            return View(_progress(app, SyncState.FAILED, _degraded(child)))
+    stale = [child for child in children if not _compared_since(child, state.finished_at)]
+    unready = next((child for child in children if child in stale or not _is_well(child)), None)
+    if unready is None:
+        return View(progress)
+    said = unready.error or f"{unready.sync_status}, {unready.health}"
+    return View(_wait(app, state, wanted, now, f"Waiting for the application {unready.name} below it: {said}."), True)
+
+
+def _is_well(app: Application) -> bool:
+    return not (app.is_busy or app.error) and (app.sync_status, app.health) == ("Synced", "Healthy")
+
+
+def _compared_since(app: Application, at: datetime | None) -> bool:
+    return app.is_fresh and (at is None or (app.reconciled_at is not None and app.reconciled_at >= at))
 
 
 def _wait(app: Application, state: OperationState, wanted: Wanted, now: datetime, message: str) -> SyncProgress:

@@ -37,7 +37,7 @@ class Written:
     """What is in the configuration repository for a service and environment.
 
     revision: the commit that carries it. version and digest are empty if nothing is written yet. waiting: it is only
-    proposed so far, and this is what for; revision is then empty.
+    proposed so far, and this is what for; revision is then empty. commit: of the service, where the format keeps it.
     """
 
     revision: str
@@ -45,6 +45,7 @@ class Written:
     digest: str
     changed: bool = True
     waiting: str = ""
+    commit: str = ""
 
 
 Check = Callable[[], Awaitable[None]]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bot.catalog.model import GitopsSpec
 from bot.delivery import values
@@ -102,7 +102,7 @@ class Helm:
 
 
 class ImageOptions(Options):
-    """`gitops.options` of `kustomize`, `manifest` and `argocd-source`. image: as in the manifests, without a tag."""
+    """`gitops.options` of `kustomize` and `manifest`. image: as in the manifests, without a tag."""
 
     image: str = Field(min_length=1)
     new_name: str = ""
@@ -198,6 +198,93 @@ class Manifest:
         raise _no_removal(where)
 
 
+class ArgoSourceOptions(Options):
+    """`gitops.options` of `argocd-source`: `image` for a kustomize application, `tag` for a helm one.
+
+    tag and digest: names of the chart's parameters, such as `image.tag`; an empty digest: the tag alone.
+    """
+
+    image: str = ""
+    new_name: str = ""
+    tag: str = ""
+    digest: str = ""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ArgoSourceOptions:
+        if bool(self.image) == bool(self.tag):
+            raise ValueError("give `image` for a kustomize application, or `tag` for a helm one")
+        return self
+
+
+def _argo_source(options: Mapping[str, object], where: str) -> Format:
+    read = read_options(ArgoSourceOptions, options, where)
+    if read.tag:
+        return ArgoParameters(read)
+    return ArgoSource(ImageOptions(image=read.image, new_name=read.new_name))
+
+
+@dataclass(frozen=True, slots=True)
+class ArgoParameters:
+    """`.argocd-source-<application>.yaml` of a helm application: an override of its parameters.
+
+    They are forced to be texts, because `1.20` would else become the number 1.2.
+    """
+
+    options: ArgoSourceOptions
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The digest only where there is a parameter for it."""
+        return ("version", "digest") if self.options.digest else ("version",)
+
+    def _names(self) -> dict[str, str]:
+        names = {"version": self.options.tag, "digest": self.options.digest}
+        return {key: names[key] for key in self.keys}
+
+    def read(self, text: str | None, where: str) -> dict[str, str]:
+        """See Format."""
+        data = Document(text or "", where).data
+        places = {key: self._place(data, name) for key, name in self._names().items()}
+        values = {
+            key: get_text(data, ("helm", "parameters", place, "value"))
+            for key, place in places.items()
+            if place is not None
+        }
+        return _present(values)
+
+    def write(self, text: str | None, wanted: Mapping[str, str], where: str) -> str:
+        """See Format."""
+        document = Document(text or "", where)
+        for key, name in self._names().items():
+            place = self._place(document.data, name)
+            if place is None:
+                self._add(document, name, wanted[key])
+            else:
+                document.set(("helm", "parameters", place, "value"), wanted[key])
+                document.set(("helm", "parameters", place, "forceString"), True)
+        return document.finish()
+
+    def _add(self, document: Document, name: str, value: str) -> None:
+        item: dict[str, str | bool] = {"name": name, "value": value, "forceString": True}
+        lines = [f"{key}: {quoted(part)}" for key, part in item.items()]
+        if isinstance(document.data, dict) and "helm" in document.data:
+            document.insert_item(("helm", "parameters"), lines, item)
+            return
+        block = "".join(f"    {'- ' if n == 0 else '  '}{line}\n" for n, line in enumerate(lines))
+        document.append_block(("helm",), f"helm:\n  parameters:\n{block}", {"parameters": [item]})
+
+    def _place(self, data: Any, name: str) -> int | None:
+        parameters = data.get("helm", {}).get("parameters") if isinstance(data, dict) else None
+        for number, item in enumerate(parameters or []):
+            if isinstance(item, dict) and item.get("name") == name:
+                return number
+        return None
+
+    def remove(self, text: str, where: str) -> str | None:
+        """Without the override the application runs what its chart says."""
+        raise _no_removal(where)
+
+
 @dataclass(frozen=True, slots=True)
 class ArgoSource:
     """`.argocd-source-<application>.yaml` beside the manifests: an override of the application's kustomize images.
@@ -250,7 +337,7 @@ _FORMATS: Mapping[str, Callable[[Mapping[str, object], str], Format]] = {
     "helm": lambda options, where: Helm(read_options(HelmOptions, options, where)),
     "kustomize": lambda options, where: Kustomize(read_options(ImageOptions, options, where)),
     "manifest": lambda options, where: Manifest(read_options(ImageOptions, options, where)),
-    "argocd-source": lambda options, where: ArgoSource(read_options(ImageOptions, options, where)),
+    "argocd-source": _argo_source,
 }
 FORMATS = tuple(_FORMATS)
 

@@ -169,7 +169,8 @@ class GitWriter:
         path = _path(gitops, service, environment)
         text = (await branch.files(revision, [path]))[path]
         values = format_of(gitops, service, environment).read(text, f"`{path}`")
-        return Written(revision, values.get("version", ""), values.get("digest", ""), changed=False)
+        version, digest, commit = (values.get(key, "") for key in ("version", "digest", "commit"))
+        return Written(revision, version, digest, changed=False, commit=commit)
 
     async def _submit(self, change: Change, *, remove: bool, check: Check | None = None) -> Written:
         pending = self._pending(change, remove=remove, check=check)

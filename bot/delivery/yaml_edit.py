@@ -43,8 +43,8 @@ class Document:
         except (yaml.YAMLError, ValueError, RecursionError):
             raise self._odd("is not valid YAML") from None
 
-    def set(self, path: Path, value: str) -> None:
-        """Put a text there; the mapping that holds the last key must exist. Raises ProviderRejected."""
+    def set(self, path: Path, value: str | bool) -> None:
+        """Put a text or a truth there; the mapping that holds the last key must exist. Raises ProviderRejected."""
         parent = self._node(path[:-1])
         node = _child(parent, path[-1])
         if node is not None:
@@ -113,7 +113,7 @@ class Document:
             raise self._odd(f"has no `{'.'.join(map(str, path))}`")
         return node
 
-    def _replace(self, node: yaml.Node, value: str) -> None:
+    def _replace(self, node: yaml.Node, value: str | bool) -> None:
         if not isinstance(node, yaml.ScalarNode) or node.style in ("|", ">"):
             raise self._odd("holds more than a plain value where the version belongs")
         start, end = node.start_mark.index, node.end_mark.index
@@ -151,8 +151,8 @@ class Document:
         return ProviderRejected(f"{self._where} {what}.", hint="Correct it in the repository.")
 
 
-def quoted(value: str) -> str:
-    """Always quoted: 1.10 is a version and no number."""
+def quoted(value: str | bool) -> str:
+    """A text is always quoted: 1.10 is a version and no number."""
     return json.dumps(value)
 
 

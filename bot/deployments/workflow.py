@@ -6,7 +6,7 @@ Every handler may run twice, and may have been killed anywhere before: what it d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -45,6 +45,7 @@ from bot.deployments.model import (
 )
 from bot.errors import ProviderRejected, ProviderUnavailable, Refused
 from bot.gates.base import Gate, Health, Metrics
+from bot.git import display_address
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
 from bot.policy.approvals import lane
 from bot.policy.decide import decide, first_opening
@@ -719,7 +720,16 @@ class Workflow:
         if seen.data.run_id:
             trailers.append(("Pipeline-run", seen.data.run_id))
         trailers += [("Gate-overridden", note.gate) for note in seen.data.gates if note.overridden_by]
-        return tuple(trailers)
+        return (*trailers, *self._reference(seen, service))
+
+    def _reference(self, seen: Deployment, service: Service) -> Iterator[tuple[str, str]]:
+        """What Argo CD shows beside a revision: the commit of the service itself, by whom, and where it is."""
+        author = self._catalog().people.get(seen.data.author)
+        yield "Argocd-reference-commit-sha", seen.commit
+        if author is not None and author.email:
+            yield "Argocd-reference-commit-author", f"{author.name} <{author.email}>"
+        if service.repo.startswith(("https://", "http://", "ssh://")):
+            yield "Argocd-reference-commit-repourl", display_address(service.repo)
 
     def _name_of(self, person: str) -> str:
         known = self._catalog().people.get(person)
@@ -799,7 +809,7 @@ _STAGES = {
 
 
 def _before(old: Written) -> Before:
-    return Before(version=old.version, digest=old.digest, revision=old.revision)
+    return Before(version=old.version, digest=old.digest, commit=old.commit, revision=old.revision)
 
 
 def _is_wanted(running: Running | None, digest: str) -> bool:

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 GRAY: dict[str, object] = {"interval": "50ms"}
 
 
-def make_argo_world(directory: Path, gray: Mapping[str, object] = GRAY) -> World:
+def make_argo_world(directory: Path, gray: Mapping[str, object] = GRAY, settle: str = "1ms") -> World:
     """The usual world, whose prod is an application of Argo CD."""
     world = make_world(directory)
     defaults = {
@@ -37,7 +37,7 @@ def make_argo_world(directory: Path, gray: Mapping[str, object] = GRAY) -> World
         "gitops": {"repo": "repos/config.git"},
         "pipeline": {"timeout": "1m"},
         "delivery": {"provider": "argocd", "options": {"degraded_for": "1s"}},
-        "verify": {"timeout": "3s", "settle": "1ms", "interval": "20ms"},
+        "verify": {"timeout": "3s", "settle": settle, "interval": "20ms"},
         "gray": gray,
     }
     world.write_root(defaults=defaults)
@@ -234,6 +234,35 @@ async def test_a_crash_loop_under_a_healthy_application_goes_back(tmp_path: Path
     assert seen.state is State.ROLLED_BACK
     assert seen.data.failure is not None
     assert "CrashLoopBackOff after 7 restarts" in seen.data.failure.message
+
+
+async def test_flapping_health_begins_the_settling_time_anew(tmp_path: Path, fake: FakeArgoCD) -> None:
+    """Healthy for a moment is not stable: every break starts the clock again, and the card says what is seen."""
+    world = make_argo_world(tmp_path / "world", settle="2s")
+    async with slipway(world, fake) as bot:
+        await bot.say("owner", "/deploy app prod")
+        await bot.until(lambda: _settles(bot, True), "it to be healthy")
+        app = fake.apps["app-prod"]
+        app["status"]["health"] = {"status": "Progressing"}
+        fake.changed(app)
+        await bot.until(lambda: _settles(bot, False), "the break to be seen")
+        broken = await bot.get(1)
+        app["status"]["health"] = {"status": "Healthy"}
+        fake.changed(app)
+        seen = await bot.ends()
+    assert broken is not None
+    assert (broken.state, broken.data.running_message) == (State.VERIFYING, "Health: Progressing.")
+    assert seen.state is State.SUCCEEDED
+    assert seen.data.healthy_since_at is not None
+    assert seen.ended_at is not None
+    assert seen.data.healthy_since_at > broken.changed_at
+    assert seen.ended_at - seen.data.healthy_since_at >= timedelta(seconds=2)
+    assert len(fake.operations) == 1
+
+
+async def _settles(bot: Running, healthy: bool) -> bool:
+    seen = await bot.get(1)
+    return seen is not None and seen.state is State.VERIFYING and (seen.data.healthy_since_at is not None) is healthy
 
 
 @pytest.mark.timeout(300)

@@ -31,6 +31,7 @@ async def test_a_deployment_runs_to_its_end(world: World, database_url: str) -> 
         "Slipway-Deployment: d-1",
         "Requested-by: Owner <owner@slipway.example>",
         f"Source-commit: {commit}",
+        f"Argocd-reference-commit-sha: {commit}",
         f"Slipway-Intent: {seen.intent}",
     ):
         assert trailer in message
@@ -79,6 +80,7 @@ async def test_what_never_becomes_healthy_goes_back_to_what_ran(world: World) ->
     assert bad.state is State.ROLLED_BACK
     assert good.digest in (world.effects / "running-app-prod.json").read_text()
     assert good.digest in git(world.config, "show", "main:prod/app.yaml")
+    assert f'commit: "{good.commit}"' in git(world.config, "show", "main:prod/app.yaml")
     assert len(world.config_log()) == 3
     assert card["steps"][-1] == {"name": "Roll back", "state": "succeeded", "detail": ""}
     assert len(personal) == 1

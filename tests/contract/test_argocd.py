@@ -224,6 +224,49 @@ async def test_an_argocd_that_restarts_is_waited_for(argo: Argo) -> None:
     assert len(argo.fake.operations) == 1
 
 
+async def test_between_two_attempts_of_argocd_it_is_not_over(argo: Argo) -> None:
+    """`finishedAt` is set and the phase is Running: whoever reads only one of them reports a failure that is none."""
+    argo.fake.pace, argo.fake.retries = 0.05, 2
+    request = argo.request()
+    seen = set()
+    async with asyncio.timeout(20):
+        while (progress := await until(argo.delivery, request, *SyncState)).state is not SyncState.SUCCEEDED:
+            seen.add((progress.state, progress.message.partition("#")[0]))
+            await asyncio.sleep(0.01)
+    assert (SyncState.RUNNING, "one or more objects failed to apply. Retrying attempt ") in seen
+    assert {state for state, _ in seen} <= {SyncState.PENDING, SyncState.RUNNING}
+    assert len(argo.fake.operations) == 1
+
+
+async def test_an_app_of_apps_is_done_when_those_below_it_are(argo: Argo) -> None:
+    """Argo CD leaves the health of applications out of the health of the one that manages them."""
+    child = argo.fake.add("child", project="other")
+    argo.fake.below["hello"] = ["child"]
+    synced = {"status": "Synced", "revision": W}
+    child["status"] = {"sync": dict(synced), "health": {"status": "Healthy"}, "reconciledAt": "2020-01-01T00:00:00Z"}
+    request = argo.request()
+
+    async def says(text: str) -> SyncProgress:
+        while True:
+            progress = await until(argo.delivery, request, SyncState.RUNNING, SyncState.SUCCEEDED)
+            if text in progress.message and progress.state is (SyncState.RUNNING if text else SyncState.SUCCEEDED):
+                return progress
+            await asyncio.sleep(0.01)
+
+    child["status"]["sync"]["status"] = "OutOfSync"
+    await asyncio.wait_for(says("Waiting for the application child below it: OutOfSync, Healthy."), 20)
+    child["status"] |= {"sync": synced, "health": {"status": "Progressing"}}
+    argo.fake.changed(child)
+    await asyncio.wait_for(says("Synced, Progressing"), 20)
+    child["status"] |= {"health": {"status": "Healthy"}, "summary": {"images": [IMAGE]}}
+    argo.fake.changed(child)
+    await asyncio.wait_for(says(""), 20)
+    argo.fake.apps["hello"]["status"]["summary"] = {"images": []}
+    running = await argo.delivery.running(request.service, request.target)
+    assert running is not None
+    assert (running.digest, running.healthy) == (DIGEST, True)
+
+
 async def test_paused_is_gray_and_continues_by_a_resource_action(argo: Argo) -> None:
     """With Argo CD's rights alone, none in the cluster."""
     argo.fake.outcome["hello"] = "paused"

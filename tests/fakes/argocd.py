@@ -43,7 +43,8 @@ class FakeArgoCD:
     outcome: application -> `good`, `failing`, `slow`, `degraded`,
     `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
     faults: taken one by one by calls whose method and path end match: `drop` (done, but not answered), `refuse`
-    (not done, 503), `cut` (connection closed before). pace: seconds between two steps of an operation.
+    (not done, 503), `cut` (connection closed before). pace: seconds between two steps of an operation. below: the
+    applications that one manages. retries: how often an operation fails before it comes to its end.
     """
 
     pace: float = 0.01
@@ -61,6 +62,8 @@ class FakeArgoCD:
     gets: list[str] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
     forbidden: set[str] = field(default_factory=set)
+    below: dict[str, list[str]] = field(default_factory=dict)
+    retries: int = 0
     streams: int = 0
     token: str = TOKEN
     url: str = ""
@@ -132,6 +135,13 @@ class FakeArgoCD:
         if state["phase"] == "Terminating":
             self._end(app, state, "Failed", "Operation terminated")
             return
+        for attempt in range(self.retries):  # Over for this time, and not over: `operation` and the phase say so.
+            message = f"one or more objects failed to apply. Retrying attempt #{attempt + 1} at 3:04PM."
+            state |= {"message": message, "finishedAt": stamp(), "retryCount": attempt + 1}
+            self.changed(app)
+            await asyncio.sleep(self.pace)
+            state.pop("finishedAt")
+            self.changed(app)
         state["syncResult"] = {"revision": revision, "resources": [_result(name, outcome)]}
         if outcome == "failing":
             self._end(app, state, "Failed", "one or more objects failed to apply, reason: the cluster said no")
@@ -162,6 +172,8 @@ class FakeArgoCD:
             item | {"health": {"status": health}},
             {"version": "v1", "kind": "Service", "namespace": "shop", "name": name, "status": "Synced"},
         ]
+        child = {"group": "argoproj.io", "version": "v1alpha1", "kind": "Application", "namespace": "argocd"}
+        status["resources"] += [child | {"name": one, "status": "Synced"} for one in self.below.get(name, ())]
         status["sync"] = {"status": "Synced", "revision": revision}
         status["reconciledAt"] = stamp()
         if image := self.render(revision) if self.render is not None else self.images.get(revision):

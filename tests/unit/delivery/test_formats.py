@@ -20,6 +20,7 @@ def edit(kind: str, text: str | None, options: dict[str, object]) -> str:
 
 
 WEB: dict[str, object] = {"image": "app/{service}"}
+CHART: dict[str, object] = {"tag": "image.tag", "digest": "image.digest"}
 CASES: dict[str, tuple[str, dict[str, object], str | None, str]] = {
     "helm: in place, with comments, quotes and order": (
         "helm",
@@ -101,6 +102,20 @@ CASES: dict[str, tuple[str, dict[str, object], str | None, str]] = {
         f"kustomize:\n  images:\n  - app/x:1\n  - app/web@{D1}\nslipwayVersion: '1.9'\n",
         f'kustomize:\n  images:\n  - app/x:1\n  - "app/web=app/web@{D2}"\nslipwayVersion: "1.10"\n',
     ),
+    "argocd-source: parameters of a chart": (
+        "argocd-source",
+        CHART,
+        None,
+        f'helm:\n  parameters:\n    - name: "image.digest"\n      value: "{D2}"\n      forceString: true\n'
+        '    - name: "image.tag"\n      value: "1.10"\n      forceString: true\n',
+    ),
+    "argocd-source: parameters in place, forced to be texts": (
+        "argocd-source",
+        {"tag": "image.tag"},
+        "helm:\n  parameters:\n  - name: replicas # theirs\n    value: '3'\n  - name: image.tag\n    value: 1.9\n",
+        "helm:\n  parameters:\n  - name: replicas # theirs\n    value: '3'\n  - name: image.tag\n"
+        '    forceString: true\n    value: "1.10"\n',
+    ),
 }
 
 
@@ -113,6 +128,7 @@ def test_only_the_version_changes(kind: str, options: dict[str, object], before:
 REFUSED: dict[str, tuple[str, dict[str, object], str | None, str]] = {
     "no such format": ("jsonnet", {}, "", "known are: values, helm"),
     "an image is needed": ("kustomize", {}, "", "`image` is missing"),
+    "neither an image nor a parameter": ("argocd-source", {}, "", "give `image` for a kustomize application"),
     "no kustomization": ("kustomize", WEB, None, "does not exist"),
     "no container of that image": ("manifest", WEB, "kind: X\n", "has no container with the image app/web"),
     "templated": ("manifest", WEB, "image: {{ .x }}\n a: b", "is not valid YAML"),
