@@ -47,6 +47,7 @@ from bot.pushes import StoredPushes
 from bot.reports.drift import DriftFinder
 from bot.reports.gather import Reporter
 from bot.reports.telling import json_of
+from bot.schedule.announcements import Announcer
 from bot.schedule.calendars import CalendarWatch
 from bot.schedule.digests import Digests
 from bot.schedule.housekeeping import Housekeeping, Watchdog
@@ -521,6 +522,8 @@ class App:
             self.housekeeping.every(timedelta(minutes=20), "slack_people", self.slack_adapter.refresh)
         if self.feishu_adapter is not None:
             self.housekeeping.every(timedelta(minutes=5), "feishu_people", self.feishu_adapter.refresh)
+        announcer = Announcer(self.db, self.catalog, self._platforms, self._clock, lambda: self.outbox.poke())
+        self.housekeeping.every(timedelta(minutes=1), "announcements", announcer.look)
         self.housekeeping.every(timedelta(minutes=5), "members", self.refresh_members)
         self.housekeeping.every(timedelta(minutes=1), "on_call", lambda: self.refresh_members("oncall"))
         self.housekeeping.every(timedelta(hours=6), "old_runs", lambda: self.runs.prune(timedelta(days=30)))

@@ -210,6 +210,7 @@ def _catalog(digest: str, root: Root, services: Mapping[str, Service]) -> Catalo
         channels=root.setting("channels"),
         locale=root.setting("locale"),
         zone=root.setting("zone"),
+        announce=root.setting("announce"),
         approvals=rules.approvals(root),
         groups=rules.groups(root),
         delegations=rules.delegations(root),

@@ -340,6 +340,7 @@ class Window:
     the day it started on; `start == end == 00:00` is the whole day. By cron: `cron` (five fields, wall time in `zone`)
     says when it opens and `duration` for how long. Neither: dated, all of `[from_at, until_at)`. A weekly or cron one
     counts only between `from_at` and `until_at` where given, and only on days of the kind `on` of its calendar.
+    announce: so long before it opens or closes the channels are told; zero: never.
     """
 
     name: str
@@ -355,6 +356,7 @@ class Window:
     until_at: datetime | None = None
     calendar: Calendar | None = None
     on: DayKind = DayKind.ANY
+    announce: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +364,8 @@ class Freeze:
     """An interval `[start_at, end_at)` in which deploying is not allowed; `end_at` None: no known end.
 
     recurs: it holds only in these times of the interval (weekly, cron or by calendar). release_week: preview
-    environments stay open. by: who set it from a chat, empty for one of the catalog.
+    environments stay open. by: who set it from a chat, empty for one of the catalog. announce: as for a window; None:
+    as the catalog says.
     """
 
     name: str
@@ -375,6 +378,7 @@ class Freeze:
     recurs: Window | None = None
     release_week: bool = False
     by: str = ""
+    announce: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -594,6 +598,7 @@ class Catalog:
     periodics: Mapping[str, Periodic] = field(default_factory=dict)
     admin_groups: tuple[str, ...] = ()
     release_manager_groups: tuple[str, ...] = ()
+    announce: timedelta = timedelta(minutes=15)
     limits: tuple[Limit, ...] = ()
     untold: frozenset[str] = frozenset()
 

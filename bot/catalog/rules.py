@@ -82,6 +82,7 @@ def _window(
         until_at=units.in_zone(written.until, zone, end=True) if written.until is not None else None,
         calendar=known.get(written.calendar),
         on=written.on_,
+        announce=written.announce if written.announce is not None else root.setting("announce"),
     )
 
 
@@ -105,6 +106,7 @@ def _freeze(root: Root, entry: Entry[FreezeIn], known: Mapping[str, Calendar], *
         source=entry.source(),
         recurs=_window(root, entry, written.name, Scope(), known) if written.recurs else None,
         release_week=release_week,
+        announce=written.announce,
     )
 
 

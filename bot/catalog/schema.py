@@ -447,6 +447,8 @@ class RecursIn(ScopeIn):
     """First instant after it; left out: no known end."""
     zone: str | None = None
     """IANA time zone; left out: the catalog's."""
+    announce: DurationOrZero | None = None
+    """So long before it begins or ends the channels are told, 0s: never; left out: as the catalog says."""
 
     @property
     def recurs(self) -> bool:
@@ -757,6 +759,8 @@ class RootFile(Written):
     locale: Locale = "en"
     zone: str = "UTC"
     """IANA time zone of windows and freezes that name none."""
+    announce: DurationOrZero = timedelta(minutes=15)
+    """So long before a window opens or closes and a freeze begins or ends the channels are told; 0s: never."""
 
 
 class ServicesFile(RootModel[dict[Name, ServiceIn]]):
