@@ -150,13 +150,17 @@ def why(
     environment: str,
     when: Annotated[str, typer.Argument(help="now, +2h, tomorrow 10:00, 2026-11-24T10:00")] = "now",
     person: Annotated[str, typer.Option("--as", help="For whom.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="normal, hotfix, rollback or promotion.")] = "normal",
     config: Config = None,
+    data: Data = None,
 ) -> None:
-    """Explain a verdict of the policy from the catalog alone."""
+    """Explain a verdict by the catalog, and by the locks and freezes of a Slipway that ran on it."""
     from bot.catalog.find import find_environment, find_person, find_service
     from bot.catalog.load import load_catalog
+    from bot.catalog.model import Kind
+    from bot.deployments.facts import permission_for, standing_facts
     from bot.policy.decide import decide
-    from bot.policy.model import Facts, Permission, PolicyRequest
+    from bot.policy.model import Facts, PolicyRequest
     from bot.times import parse_when, say_when
 
     directory = _directory(config)
@@ -166,14 +170,20 @@ def why(
     known, place = find_service(catalog, service), find_environment(catalog, environment)
     caller = find_person(catalog, person or next(iter(known.owners), ""))
     at = parse_when(when, datetime.now(UTC), caller.zone or catalog.zone)
-    request = PolicyRequest(caller.id, Permission.RELEASE_DEPLOY, known.name, place.name)
-    verdict = decide(catalog, request, Facts(), at)
+    if kind not in tuple(Kind):
+        _fail(f"'{kind}' is no kind of deployment. There are {', '.join(Kind)}.")
+    request = PolicyRequest(caller.id, permission_for(Kind(kind)), known.name, place.name, Kind(kind))
+    now = datetime.now(UTC)
+    kept = _has_database(config, data)
+    facts = _read_database(config, data, lambda tx: standing_facts(tx, now)) if kept else Facts()
+    verdict = decide(catalog, request, facts, at)
     typer.echo(f"{caller.name}, {known.name} to {place.name}, {say_when(at, catalog.zone)}: {verdict.outcome.value}")
     for reason in verdict.reasons:
         where = f" [{reason.rule} {reason.where}]".replace(" ]", "]") if reason.rule else ""
         typer.echo(f"{'x' if reason.blocking else '-'} {reason.code.value}: {reason.text}{where}")
     if verdict.next_change_at is not None:
         typer.echo(f"changes {say_when(verdict.next_change_at, catalog.zone)}")
+    typer.echo(f"by {f'commit {catalog.commit}, ' if catalog.commit else ''}files {catalog.digest[:12]}")
 
 
 @manifest_app.command("slack")
@@ -305,6 +315,37 @@ def policy_test(file: Annotated[Path, typer.Argument(help="YAML file of cases.")
         raise typer.Exit(1)
 
 
+@policy_app.command("explain")
+def policy_explain(
+    deployment: Annotated[str, typer.Argument(help="Such as d-12.")],
+    config: Config = None,
+    data: Data = None,
+    with_: Annotated[
+        Path | None, typer.Option("--with", help="Another catalog; left out: the one of then, if it is in Git.")
+    ] = None,
+) -> None:
+    """Show what the rules said of a deployment, and judge it again; exit code 1 if the answer is another one."""
+    from bot.deployments.explain import explain
+    from bot.deployments.model import parse_ref
+    from bot.store import deployments as rows
+
+    number = parse_ref(deployment)
+    if number is None:
+        _fail(f"'{deployment}' is no deployment. Deployments look like d-12.")
+    seen = _read_database(config, data, lambda tx: rows.get(tx, number))
+    if seen is None:
+        _fail(f"There is no deployment d-{number}.")
+    directory = _directory(config)
+    if with_ is None and directory is None:
+        _fail("Which catalog? Give --config DIR, or set SLIPWAY_CONFIG.")
+    same = True
+    for line, agrees in explain(seen, directory or Path(), with_.absolute() if with_ is not None else None):
+        typer.echo(line)
+        same = same and agrees
+    if not same:
+        raise typer.Exit(1)
+
+
 @policy_app.command("replay")
 def policy_replay(
     with_: Annotated[Path, typer.Option("--with", help="Directory of the catalog to try.")],
@@ -385,6 +426,13 @@ def audit_export(config: Config = None, data: Data = None) -> None:
             after = rows[-1].seq
 
     _read_database(config, data, work)
+
+
+def _has_database(config: Path | None, data: Path | None) -> bool:
+    from bot.settings import read_settings
+
+    settings = read_settings(os.environ, config=_directory(config), data=data)
+    return settings.database_url is not None or (settings.data_directory / "slipway.db").exists()
 
 
 def _open_database(config: Path | None, data: Path | None) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.catalog import build, messages, periodics, rules
+from bot.catalog.commit import commit_of
 from bot.catalog.document import Document
 from bot.catalog.files import SERVICES, UNSURE, Listing, Stamp, list_files, read_file
 from bot.catalog.groups import anybody, with_members
@@ -103,7 +104,7 @@ class Loader:
         problems += found
         if problems or catalog is None:
             raise CatalogProblems(problems)
-        return catalog
+        return replace(catalog, commit=commit_of(self._directory))
 
     def _read(self, listing: Listing) -> None:
         for name, stamp in listing.files.items():

@@ -571,7 +571,8 @@ class Periodic:
 class Catalog:
     """Everything, checked, frozen and indexed. Built only by `load.py`.
 
-    digest: SHA-256 of the files it was read from, so that one can say which catalog decided.
+    digest: SHA-256 of the files it was read from, so that one can say which catalog decided. commit: of its repository,
+    with `+` for changes since; empty: it is in none.
     admin_groups and release_manager_groups: the groups whose people are among `admins` and `release_managers`.
     untold: groups of which a chat has not told who is in them, or not for too long: nobody is in them meanwhile.
     """
@@ -599,6 +600,7 @@ class Catalog:
     admin_groups: tuple[str, ...] = ()
     release_manager_groups: tuple[str, ...] = ()
     announce: timedelta = timedelta(minutes=15)
+    commit: str = ""
     limits: tuple[Limit, ...] = ()
     untold: frozenset[str] = frozenset()
 

@@ -181,6 +181,21 @@ class ReasonNote(_Record):
     blocking: bool = False
 
 
+class Derivation(_Record):
+    """What a verdict was made of; `derivations.py` makes it again. step: when the rules were asked."""
+
+    step: str
+    at: datetime
+    catalog: str
+    commit: str = ""
+    request: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    people: dict[str, Any] = {}
+    outcome: str = ""
+    reasons: tuple[ReasonNote, ...] = ()
+    next_change_at: datetime | None = None
+
+
 class Gray(_Record):
     """A pause with a part of the traffic. stage: its id; wish: continue, full or abort, made at stage `wish_stage`.
 
@@ -238,6 +253,7 @@ class Data(_Record):
     failure: Failure | None = None
     emergency: Emergency | None = None
     reasons: tuple[ReasonNote, ...] = ()
+    derivations: tuple[Derivation, ...] = ()
     next_change_at: datetime | None = None
     can_ask: bool = False
     cancelled_by: str = ""

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from bot.catalog.model import Kind
+from bot.deployments.derivations import ASKED, facts_in
 from bot.deployments.model import Deployment
-from bot.policy.model import Outcome, ReasonCode
+from bot.policy.model import Facts, Outcome, ReasonCode
 from bot.policy.replay import Past
 from bot.store import deployments as rows
 from bot.store.database import Tx
@@ -33,6 +34,7 @@ def since(tx: Tx, start: datetime) -> Iterator[Past]:
 
 def judged(seen: Deployment) -> Past:
     """What was asked, and what came of it; a request without any way through was never stored."""
+    asked = next((one for one in seen.data.derivations if one.step == ASKED), None)
     blocking = [note for note in seen.data.reasons if note.blocking]
     outcome = Outcome.NEEDS_APPROVAL if blocking else Outcome.ALLOWED
     from_chat = any(note.code in LOCKS or note.where.startswith("freeze f-") for note in blocking)
@@ -47,4 +49,6 @@ def judged(seen: Deployment) -> Past:
         at=seen.created_at,
         outcome=outcome,
         from_chat=from_chat,
+        facts=facts_in(asked) if asked is not None else Facts(),
+        size=seen.data.size,
     )

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
 from bot.deployments import builds, gating, plan, questions
+from bot.deployments.derivations import ASKED, derive
 from bot.deployments.engine import Engine
 from bot.deployments.facts import pass_of, permission_for, request_of, standing_facts
 from bot.deployments.holds import Holds
@@ -16,10 +17,10 @@ from bot.deployments.model import (
     WAITING,
     Data,
     Deployment,
+    Derivation,
     Emergency,
     NewDeployment,
     Origin,
-    ReasonNote,
     State,
     release_subject,
 )
@@ -29,7 +30,7 @@ from bot.deployments.reviews import Reviews
 from bot.errors import BadInput, Conflict, Refused
 from bot.policy.approvals import lane
 from bot.policy.decide import decide, first_opening
-from bot.policy.model import Ballot, Facts, Outcome, Permission, PolicyRequest, Reason, ReasonCode, Verdict
+from bot.policy.model import Ballot, Facts, Outcome, Permission, PolicyRequest, ReasonCode, Verdict
 from bot.policy.reasons import BREAK_GLASS
 from bot.store import audit, emergencies, releases
 from bot.store import deployments as rows
@@ -137,7 +138,8 @@ class Deployments:
         at = self._clock()
         if given is None or not any(reason.code is ReasonCode.EMERGENCY_PASS for reason in verdict.reasons):
             given = None
-        new = _new(wish, digest, verdict, at, given)
+        derivation = self._derivation(wish, release_subject(digest, wish.commit), standing, verdict)
+        new = _new(wish, digest, verdict, at, given, derivation)
 
         def work(tx: Tx) -> tuple[Deployment, bool, list[Deployment]]:
             if rows.find_by_key(tx, wish.key) is None:
@@ -381,6 +383,12 @@ class Deployments:
             return decide(self._catalog(), _request(wish, subject), replace(standing, locks=()), wish.at)
         return decide(self._catalog(), _request(wish, subject), standing, self._clock())
 
+    def _derivation(self, wish: Wish, subject: str, standing: Facts, verdict: Verdict) -> Derivation:
+        catalog, asked = self._catalog(), _request(wish, subject)
+        if wish.at is not None:
+            return derive(catalog, asked, replace(standing, locks=()), wish.at, verdict, ASKED)
+        return derive(catalog, asked, standing, self._clock(), verdict, ASKED)
+
     def _judge_again(self, seen: Deployment, standing: Facts) -> Verdict:
         return decide(self._catalog(), request_of(seen), standing, self._clock())
 
@@ -421,16 +429,6 @@ def refusal(verdict: Verdict) -> Refused:
     blocking = verdict.blocking
     text = " ".join(reason.text for reason in blocking) or "This is not allowed."
     return Refused(text, reasons=blocking, next_change_at=verdict.next_change_at)
-
-
-def notes_of(reasons: tuple[Reason, ...]) -> tuple[ReasonNote, ...]:
-    """Reasons as they are kept with the row."""
-    return tuple(
-        ReasonNote(
-            code=reason.code.value, text=reason.text, rule=reason.rule, where=reason.where, blocking=reason.blocking
-        )
-        for reason in reasons
-    )
 
 
 def _question(wish: Wish, subject: str, verdict: Verdict, at: datetime, given: ServerPass | None) -> Emergency | None:
@@ -477,7 +475,9 @@ def _code(verdict: Verdict) -> str:
     return blocking[0].code.value if blocking else verdict.outcome.value
 
 
-def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime, given: ServerPass | None) -> NewDeployment:
+def _new(
+    wish: Wish, digest: str, verdict: Verdict, at: datetime, given: ServerPass | None, derivation: Derivation
+) -> NewDeployment:
     """Queued; or refused with the offer to ask in an emergency; or waiting for its ordinary approvals."""
     subject = release_subject(digest, wish.commit)
     state = State.QUEUED if verdict.outcome is Outcome.ALLOWED else State.REFUSED
@@ -485,7 +485,8 @@ def _new(wish: Wish, digest: str, verdict: Verdict, at: datetime, given: ServerP
         state = State.AWAITING_APPROVAL
     data = Data(
         plan=plan.freeze(wish.service, wish.target),
-        reasons=notes_of(verdict.reasons),
+        reasons=derivation.reasons,
+        derivations=(derivation,),
         next_change_at=verdict.next_change_at,
         can_ask=state is State.REFUSED,
         emergency=_question(wish, subject, verdict, at, given),

@@ -29,12 +29,14 @@ from bot.delivery.base import (
     Written,
 )
 from bot.deployments import builds, gating, gray, limits, names, plan
+from bot.deployments.derivations import STARTED, WRITTEN, derive, noted
 from bot.deployments.engine import Go, Handler, Outcome, Stay
 from bot.deployments.facts import alerted, facts_of, request_of, standing_facts
 from bot.deployments.model import (
     Before,
     Data,
     Deployment,
+    Derivation,
     Failure,
     GateNote,
     Gray,
@@ -148,16 +150,17 @@ class Workflow:
             return Stay(self._clock() + FAR, _update(seen, waiting_for=waiting))
         if seen.kind is Kind.BUILD:
             return self._build_alone(seen)
-        verdict = await self._verdict(seen)
+        verdict, derivation = await self._verdict(seen, STARTED)
         codes = {reason.code for reason in verdict.blocking}
         if codes and codes <= HELD:
             return self._wait_for(seen, verdict)
+        judged = replace(seen, data=noted(seen.data, derivation))
         if verdict.outcome is not PolicyOutcome.ALLOWED:
             later = await self._next_window(seen, verdict)
             if later is not None:
                 return later
-            return Go(State.FAILED, _stopped_by_policy(seen, verdict), note="the rules changed while it waited")
-        return Go(State.BUILDING, seen.data, admit=lambda tx: limits.no_room(tx, self._catalog(), seen))
+            return Go(State.FAILED, _stopped_by_policy(judged, verdict), note="the rules changed while it waited")
+        return Go(State.BUILDING, judged.data, admit=lambda tx: limits.no_room(tx, self._catalog(), seen))
 
     def _build_alone(self, seen: Deployment) -> Go:
         """Windows and freezes are about releases, and this is none; the right to build is asked again."""
@@ -272,7 +275,7 @@ class Workflow:
 
     async def tagging(self, seen: Deployment) -> Outcome:
         """A promoted image gets its further names, and its commit the tag; all of it may be done twice."""
-        stopped = await self._hold_or_stop(seen)
+        stopped, _ = await self._hold_or_stop(seen)
         if stopped is not None:
             return stopped
         wanted = names.of(seen)
@@ -297,14 +300,15 @@ class Workflow:
             found = await self._providers.writer.find(change)
             if found is not None:
                 return self._written(seen, found)
-        stopped = await self._hold_or_stop(seen)
+        stopped, derivation = await self._hold_or_stop(seen)
         if stopped is not None:
             if isinstance(stopped, Go) and before is not None:
                 await self._providers.writer.withdraw(change)
             return stopped
         if before is None:
             old = await self._providers.writer.read(change.gitops, change.repo, seen.service, seen.environment)
-            return Stay(self._clock(), _update(seen, before=_before(old), waiting_for="", waiting_since_at=None))
+            judged = replace(seen, data=noted(seen.data, derivation))
+            return Stay(self._clock(), _update(judged, before=_before(old), waiting_for="", waiting_since_at=None))
         return await self._write(seen, change)
 
     async def _write(self, seen: Deployment, change: Change) -> Outcome:
@@ -312,7 +316,7 @@ class Workflow:
 
         async def still_wanted() -> None:
             now = await self._db.read(lambda tx: rows.peek(tx, seen.id))
-            if now is None or now[0] != seen.state.value or await self._hold_or_stop(seen) is not None:
+            if now is None or now[0] != seen.state.value or (await self._hold_or_stop(seen))[0] is not None:
                 raise Refused("The rules, or somebody's wish, have changed meanwhile.")
 
         try:
@@ -326,21 +330,22 @@ class Workflow:
         data = _update(seen, revision=written.revision, git_changed=written.changed)
         return Go(State.SYNCING, data, note=f"configuration commit {written.revision[:12]}")
 
-    async def _hold_or_stop(self, seen: Deployment) -> Outcome | None:
-        """What the rules say now, before the first irreversible step: None to go on."""
-        verdict = await self._verdict(seen)
+    async def _hold_or_stop(self, seen: Deployment) -> tuple[Outcome | None, Derivation]:
+        """What the rules say now, before the first irreversible step: None to go on; and why."""
+        verdict, derivation = await self._verdict(seen, WRITTEN)
         if verdict.outcome is PolicyOutcome.ALLOWED:
-            return None
+            return None, derivation
         codes = {reason.code for reason in verdict.blocking}
         _, target = plan.thaw(seen.data.plan)
         asked = seen.data.emergency
         ordinary = asked is None or bool(asked.approvals)
         if ordinary and codes == {ReasonCode.WINDOW_CLOSED} and target.in_flight is InFlight.FINISH:
-            return None
+            return None, derivation
         passing = ordinary or codes <= HELD
         if passing and codes <= {ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE} | HELD:
-            return self._wait_for(seen, verdict)
-        return Go(State.FAILED, _stopped_by_policy(seen, verdict), note="stopped by the rules")
+            return self._wait_for(seen, verdict), derivation
+        judged = replace(seen, data=noted(seen.data, derivation))
+        return Go(State.FAILED, _stopped_by_policy(judged, verdict), note="stopped by the rules"), derivation
 
     def _wait_for(self, seen: Deployment, verdict: Verdict) -> Stay:
         """Stay until the rules may say something else; whoever changes them wakes it at once."""
@@ -413,7 +418,7 @@ class Workflow:
 
     async def _go_on(self, seen: Deployment, delivery: Delivery, request: SyncRequest, at_pause: Gray) -> Outcome:
         """More traffic cannot be taken back unseen: the rules are asked again."""
-        stopped = await self._hold_or_stop(seen)
+        stopped, _ = await self._hold_or_stop(seen)
         if isinstance(stopped, Go):
             failure = stopped.data.failure
             return await self._abort(seen, delivery, request, failure.message if failure else "Stopped by the rules.")
@@ -604,19 +609,20 @@ class Workflow:
 
     # -- what the steps are made of ----------------------------------------------------------------------------------
 
-    async def _verdict(self, seen: Deployment) -> Verdict:
+    async def _verdict(self, seen: Deployment, step: str) -> tuple[Verdict, Derivation]:
         service = self._catalog().services.get(seen.service)
         if self._freshen is not None and service is not None:
             await self._freshen(service)
         at = self._clock()
         standing, catalog = await self._db.read(lambda tx: standing_facts(tx, at)), self._catalog()
-        verdict = decide(catalog, request_of(seen), facts_of(seen, standing), at)
-        lacking = {reason.code for reason in verdict.blocking} - CLOSED - {ReasonCode.LOCKED}
+        asked, facts = request_of(seen), facts_of(seen, standing)
+        verdict = decide(catalog, asked, facts, at)
+        lacking = {reason.code for reason in verdict.blocking} - CLOSED - HELD
         if catalog.untold and lacking:
             # Just after a start, or while a chat is away: rights are not gone because nobody can tell.
             names = ", ".join(sorted(catalog.untold))
             raise ProviderUnavailable(f"The chat does not tell now who is in {names}.")
-        return verdict
+        return verdict, derive(catalog, asked, facts, at, verdict, step)
 
     def _deadline(self, seen: Deployment) -> datetime:
         _, target = plan.thaw(seen.data.plan)

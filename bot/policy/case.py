@@ -150,6 +150,15 @@ def case_of(catalog: Catalog, request: PolicyRequest, facts: Facts) -> Case | sa
     )
 
 
+def relevant(catalog: Catalog, request: PolicyRequest, facts: Facts) -> Facts:
+    """Only the facts that are about the request: the verdict is the same with them alone."""
+    case = case_of(catalog, request, facts)
+    if isinstance(case, say.Finding):
+        return Facts()
+    freezes = tuple(one for one in facts.freezes if one in case.freezes)
+    return Facts(facts.passes, case.locks, freezes, facts.ballots, case.reviews)
+
+
 def _permission(catalog: Catalog, request: PolicyRequest, service: Service) -> say.Finding:
     person = catalog.people.get(request.person)
     if person is None or not person.active:

@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Person, Role, Service, Window
+from bot.catalog.model import ApprovalRule, Catalog, DayKind, EmergencyRule, Freeze, Kind, Person, Role, Service, Window
 from bot.policy.approvals import OpenSeat
+from bot.policy.calendars import day_of
 from bot.policy.model import LockFact, Pass, Permission, PolicyRequest, Reason, ReasonCode, ReviewFact
 from bot.policy.permissions import who_may
 from bot.policy.windows import closing, next_opening
@@ -113,7 +114,8 @@ def frozen(freeze: Freeze, at: datetime, zone: str) -> Said:
     what = "release week" if freeze.release_week else "freeze"
     by = f", set by {freeze.by}" if freeze.by else ""
     why = f": {freeze.reason}" if freeze.reason else ""
-    return f"The {what} {freeze.name} holds{until}{by}{why}.", freeze.name, str(freeze.source)
+    day = _day(freeze.recurs, at) if freeze.recurs is not None else ""
+    return f"The {what} {freeze.name} holds{until}{by}{why}.{day}", freeze.name, str(freeze.source)
 
 
 def unpublished_freeze(freeze: Freeze) -> Said:
@@ -135,14 +137,27 @@ def window_open(window: Window, at: datetime) -> Said:
     """It is open, until when."""
     end = closing(window, at)
     until = f" until {when(end, window.zone)}" if end is not None else ""
-    return f"The release window {window.name} is open{until}.", window.name, str(window.source)
+    text = f"The release window {window.name} is open{until}.{_day(window, at)}"
+    return text, window.name, str(window.source)
 
 
 def window_closed(window: Window, at: datetime) -> Said:
     """It is closed, until when."""
     start = next_opening(window, at)
     until = f" until {when(start, window.zone)}" if start is not None else " and does not open within a year"
-    return f"The release window {window.name} is closed{until}.", window.name, str(window.source)
+    text = f"The release window {window.name} is closed{until}.{_day(window, at)}"
+    return text, window.name, str(window.source)
+
+
+def _day(window: Window, at: datetime) -> str:
+    """What its calendar calls the day, if it has a name."""
+    if window.calendar is None or window.on is DayKind.ANY:
+        return ""
+    local = at.astimezone(ZoneInfo(window.zone)).date()
+    known = day_of(window.calendar, local)
+    if known is None or not known.name:
+        return ""
+    return f" By the calendar {window.calendar.name}, {local:%d %b %Y} is {known.name}."
 
 
 def unpublished_window(window: Window) -> Said:

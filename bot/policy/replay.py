@@ -10,12 +10,15 @@ from bot.catalog.model import Catalog, Kind
 from bot.policy.decide import decide
 from bot.policy.model import Facts, Outcome, Permission, PolicyRequest, Verdict
 
+NOTHING = Facts()
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
     """A deployment as it was asked for.
 
-    outcome: what the rules of then said; from_chat: it was a lock, or a freeze set from a chat, that said it.
+    outcome: what the rules of then said; from_chat: it was a lock, or a freeze set from a chat, that said it. facts:
+    what stood then beside the rules, as far as it was kept.
     """
 
     ref: str
@@ -28,6 +31,8 @@ class Past:
     at: datetime
     outcome: Outcome
     from_chat: bool = False
+    facts: Facts = NOTHING
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,15 @@ def replay(catalog: Catalog, past: Iterable[Past]) -> Iterator[Difference]:
             continue
         permission = Permission.RELEASE_ROLLBACK if one.kind is Kind.ROLLBACK else Permission.RELEASE_DEPLOY
         request = PolicyRequest(
-            one.person, permission, one.service, one.environment, one.kind, one.subject, author=one.author
+            one.person,
+            permission,
+            one.service,
+            one.environment,
+            one.kind,
+            one.subject,
+            author=one.author,
+            size=one.size,
         )
-        verdict = decide(catalog, request, Facts(), one.at)
+        verdict = decide(catalog, request, one.facts, one.at)
         if verdict.outcome is not one.outcome:
             yield Difference(one, verdict)

@@ -14,7 +14,7 @@ from bot.deployments.facts import standing_facts
 from bot.deployments.reviews import put
 from bot.policy.scopes import matches, matches_service
 from bot.policy.windows import is_open, spans
-from bot.store.database import Database
+from bot.store.database import Database, Tx
 from bot.times import say_when
 
 MOST_SERVICES = 300
@@ -62,7 +62,7 @@ class Announcer:
         found += [edge for freeze in freezes for edge in freeze_edges(freeze, at, catalog)]
         messages = list(self._messages(catalog, found, freezes))
         if messages:
-            await self._db.run(lambda tx: [put(tx, key, *place, text, at) for key, place, text in messages])
+            await self._db.run(lambda tx: _put_all(tx, messages, at))
             self._poke()
         return len(messages)
 
@@ -78,6 +78,11 @@ class Announcer:
             names = sorted({edge.name for edge in edges})
             key = f"announce:{kind}:{at.isoformat()}:{'+'.join(names)[:100]}"
             yield key, place, announcement(catalog, what, edges, freezes)
+
+
+def _put_all(tx: Tx, messages: Sequence[tuple[str, tuple[str, str], str]], at: datetime) -> None:
+    for key, (platform, place), text in messages:
+        put(tx, key, platform, place, text, at)
 
 
 def window_edges(window: Window, at: datetime) -> Iterator[Edge]:

@@ -7,7 +7,7 @@ What is not confirmed for a while counts no longer: then nobody is in the group.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -190,12 +190,15 @@ class Memberships:
 
     def complete(self, catalog: Catalog) -> Catalog:
         """The catalog with the members that the systems tell."""
-        good = self._good()
-        if not good:
+        wanted = {one.name: one.sources for one in catalog.groups.values() if one.sources}
+        if not wanted:
             return catalog
+        good = self._good()
         made = self._made
         if made is None or made[0] is not catalog or made[1] != good:
-            made = self._made = (catalog, good, with_members(catalog, _members(catalog, good)))
+            told = {name for name, places in wanted.items() if all((s, n) in good for s in places for n in places[s])}
+            full = with_members(catalog, _members(catalog, good))
+            made = self._made = (catalog, good, replace(full, untold=full.untold | (wanted.keys() - told)))
         return made[2]
 
     def _good(self) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -101,9 +101,10 @@ async def test_members_own_and_approve_until_nobody_confirms_them(
     fake.lists["orgs/acme/teams/payments/members"] = [{"login": "Rae-L"}, {"login": "stranger"}]
     fake.now = ["dev", "lead@slipway.example", "out", "nobody"]
     known, plain = Memberships({"github": GitHubTeams(http), "oncall": OnCall(http)}, clock), catalog()
-    assert known.complete(plain) is plain
+    assert known.complete(plain).untold == {"payers", "oncall"}
     await known.refresh(plain)
     made = known.complete(plain)
+    assert made.untold == frozenset()
     assert made.services["pay"].owners == ("rae",)
     assert made.groups["oncall"].people == ("dev", "lead")
     fake.app.fail("GET", "503", times=9)
@@ -113,7 +114,8 @@ async def test_members_own_and_approve_until_nobody_confirms_them(
     assert known.complete(plain).groups["oncall"].people == ()
     assert known.complete(plain).services["pay"].owners == ("rae",)
     clock.advance(timedelta(minutes=50))
-    assert known.complete(plain) is plain
+    assert known.complete(plain).services["pay"].owners == ()
+    assert known.complete(plain).untold == {"payers", "oncall"}
 
 
 async def test_a_system_that_is_not_set_up_is_a_problem_that_is_told(clock: FakeClock) -> None:
