@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import BaseModel
@@ -49,8 +50,14 @@ async def freshen_owners(tools: Tools, number: int) -> None:
         await tools.owners.freshen(service)
 
 
-async def one_deployment(ctx: CommandContext, ref: str, states: tuple[State, ...], what: str) -> int:
-    """The number of the deployment meant; without one, the only one in these states.
+async def one_deployment(
+    ctx: CommandContext,
+    ref: str,
+    states: tuple[State, ...],
+    what: str,
+    fits: Callable[[Deployment], bool] = lambda _: True,
+) -> int:
+    """The number of the deployment meant; without one, the only one in these states that fits.
 
     Raises:
         BadInput: there is none, or more than one.
@@ -60,7 +67,7 @@ async def one_deployment(ctx: CommandContext, ref: str, states: tuple[State, ...
         if number is None:
             raise BadInput(f"'{ref}' is no deployment.", hint="Deployments look like d-12; /status lists them.")
         return number
-    moving = [one for one in await ctx.tools.db.read(rows.open_for) if one.state in states]
+    moving = [one for one in await ctx.tools.db.read(rows.open_for) if one.state in states and fits(one)]
     if len(moving) == 1:
         return moving[0].id
     if not moving:

@@ -44,13 +44,13 @@ async def cancel(ctx: ClickContext) -> None:
 
 
 async def go_on(ctx: ClickContext) -> None:
-    """Let a gray release go on. Raises Refused, Conflict."""
-    await ctx.tools.deployments.decide_gray(ctx.deployment_id, ctx.caller, "continue")
+    """Let a gray release, or a pipeline that waits for a person, go on. Raises Refused, Conflict."""
+    await ctx.tools.deployments.decide(ctx.deployment_id, ctx.caller, "continue")
 
 
 async def abort(ctx: ClickContext) -> None:
-    """Give a gray release up. Raises Refused, Conflict."""
-    await ctx.tools.deployments.decide_gray(ctx.deployment_id, ctx.caller, "abort")
+    """Give a gray release up, or end a pipeline that waits for a person. Raises Refused, Conflict."""
+    await ctx.tools.deployments.decide(ctx.deployment_id, ctx.caller, "abort")
 
 
 async def retry(ctx: ClickContext) -> None:

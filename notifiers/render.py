@@ -444,6 +444,9 @@ def buttons(view: View) -> tuple[Button, ...]:
         question = f"Let {seen.service} {seen.release_version} into {seen.environment} {although}?"
         approve = Button("approve", "Approve", ButtonStyle.PRIMARY, question)
         return approve, Button("reject", "Reject", ButtonStyle.DANGER, inputs=(REASON,)), cancel
+    if seen.state is State.BUILDING and seen.data.asks is not None and seen.data.asks.is_open:
+        go_on = Button("continue", "Continue", ButtonStyle.PRIMARY, f"{seen.data.asks.text}?")
+        return go_on, Button("abort", "Abort", ButtonStyle.DANGER, f"End the pipeline run of {seen.ref}?"), cancel
     if seen.state is State.GRAY:
         question = f"Give {seen.service} {seen.release_version} more traffic in {seen.environment}?"
         back = Button("abort", "Abort", ButtonStyle.DANGER, f"Take all traffic away from {seen.release_version}?")

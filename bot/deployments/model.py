@@ -217,6 +217,26 @@ class Gray(_Record):
     said: str = ""
 
 
+class Ask(_Record):
+    """What a pipeline run waits for a person with. approval: whoever asked for the deployment may not say yes.
+
+    wish: `continue` or `abort`, by whom; handed: it was handed on, and is asked no more; taken: by the system.
+    """
+
+    id: str
+    text: str
+    approval: bool = False
+    wish: str = ""
+    by: str = ""
+    handed: bool = False
+    taken: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody may still answer."""
+        return not self.wish
+
+
 class Data(_Record):
     """What the steps need again and the card shows; everything here is decided once and then only read.
 
@@ -261,6 +281,7 @@ class Data(_Record):
     ended_by: str = ""
     waiting_for: str = ""
     waiting_since_at: datetime | None = None
+    asks: Ask | None = None
     gray: Gray | None = None
     undo: str = ""
     undo_revision: str = ""

@@ -329,6 +329,36 @@ class Deployments:
 
         return self._done(await self._db.run(work))
 
+    async def decide(self, deployment_id: int, person: Person, wish: str) -> Deployment:
+        """Answer what it waits with: its pipeline's question, or a pause at gray. Raises as `decide_gray`."""
+        seen = await self._db.read(lambda tx: rows.get(tx, deployment_id))
+        if seen is not None and seen.state is State.BUILDING and seen.data.asks is not None:
+            return await self._decide_run(deployment_id, person, wish)
+        return await self.decide_gray(deployment_id, person, wish)
+
+    async def _decide_run(self, deployment_id: int, person: Person, wish: str) -> Deployment:
+        at = self._clock()
+
+        def work(tx: Tx) -> Deployment:
+            seen = _locked(tx, deployment_id)
+            asks = seen.data.asks
+            if seen.state is not State.BUILDING or asks is None:
+                raise Conflict(f"The pipeline of {seen.ref} asks for nothing any more.")
+            if not asks.is_open:
+                raise Conflict(f"Somebody was first: {seen.ref} was told to {asks.wish} already.")
+            self._may_decide(seen, person, wish)
+            if asks.approval and wish != "abort" and person.id == seen.requested_by:
+                raise Refused(
+                    f"You asked for {seen.ref}, so somebody else must let its pipeline go on.",
+                    code=ReasonCode.SELF_APPROVAL,
+                )
+            said = "abort" if wish == "abort" else "continue"
+            data = seen.data.model_copy(update={"asks": asks.model_copy(update={"wish": said, "by": person.id})})
+            note = f"{said} in the pipeline by {self._name(person.id)}: {asks.text}"
+            return self._moves.move(tx, seen, State.BUILDING, at=at, actor=person.id, note=note, data=data)
+
+        return self._done(await self._db.run(work))
+
     async def decide_gray(self, deployment_id: int, person: Person, wish: str) -> Deployment:
         """Have it go on from its pause (`continue`), past all of them (`full`), or give it up (`abort`).
 

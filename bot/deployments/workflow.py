@@ -33,6 +33,7 @@ from bot.deployments.derivations import STARTED, WRITTEN, derive, noted
 from bot.deployments.engine import Go, Handler, Outcome, Stay
 from bot.deployments.facts import alerted, facts_of, request_of, standing_facts
 from bot.deployments.model import (
+    Ask,
     Before,
     Data,
     Deployment,
@@ -210,6 +211,8 @@ class Workflow:
     async def _after_run(self, seen: Deployment, pipeline: Pipeline, request: RunRequest, run: PipelineRun) -> Outcome:
         data = _noted(seen, run)
         if not run.state.is_final:
+            if data.asks is not None and data.asks.wish and not data.asks.handed:
+                return await self._answered(seen, pipeline, request, data)
             return Stay(self._clock() + (run.look_again or self._poll), data)
         if run.state is RunState.SUCCEEDED:
             return await self._released(seen, run, data)
@@ -219,6 +222,16 @@ class Workflow:
         found = await pipeline.failure(request)
         failure = Failure(step="build", message=found.message, lines=found.lines[:20], tests=found.tests[:20])
         return Go(State.FAILED, data.model_copy(update={"failure": failure}), note=found.message)
+
+    async def _answered(self, seen: Deployment, pipeline: Pipeline, request: RunRequest, data: Data) -> Outcome:
+        """Hand on what a person said to the question of the run; one that waits no more was answered elsewhere."""
+        asks = data.asks
+        assert asks is not None
+        by = self._name_of(asks.by)
+        taken = await pipeline.decide(request, asks.id, go_on=asks.wish == "continue", by=by)
+        handed = asks.model_copy(update={"handed": True, "taken": taken})
+        data = data.model_copy(update={"asks": handed, "waiting_for": ""})
+        return Stay(self._clock() + self._poll, data)
 
     async def _released(self, seen: Deployment, run: PipelineRun, data: Data) -> Outcome:
         if seen.data.check:
@@ -773,15 +786,30 @@ def _noted(seen: Deployment, run: PipelineRun) -> Data:
         StageNote(name=one.name, state=one.state.value, seconds=one.seconds if run.state.is_final else None)
         for one in run.stages
     )
+    asks = _asked(seen, run)
+    waiting = run.message if not run.state.is_final else ""
+    if waiting and asks is not None and asks.handed and not asks.taken:
+        waiting = f"{waiting} It did not take Slipway's answer; answer it there."
     return _update(
         seen,
         stages=stages,
         percent=run.percent,
         run_id=run.id,
         run_url=run.url,
-        waiting_for="",
+        waiting_for=waiting,
         waiting_since_at=None,
+        asks=asks,
     )
+
+
+def _asked(seen: Deployment, run: PipelineRun) -> Ask | None:
+    """The run's question; what was said to it is kept as long as it is the same."""
+    if run.asks is None:
+        return None
+    before = seen.data.asks
+    if before is not None and before.id == run.asks.id:
+        return before
+    return Ask(id=run.asks.id, text=run.asks.text, approval=run.asks.approval)
 
 
 def _synced(seen: Deployment, progress: SyncProgress) -> Data:

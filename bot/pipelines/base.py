@@ -66,8 +66,20 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class RunQuestion:
+    """What a run waits for a person with. id: of this stop alone; text: what a yes does, `start deploy to prod`.
+
+    approval: the system wants a second person's consent: whoever asked for the deployment may not say yes.
+    """
+
+    id: str
+    text: str
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineRun:
-    """One execution, as last seen. percent: 0-100.
+    """One execution, as last seen. percent: 0-100. message: in a person's words, if there is anything to say.
 
     look_again: how long the system wants to be left alone between two looks; None: as often as the workflow likes.
     """
@@ -81,6 +93,7 @@ class PipelineRun:
     artifact: Artifact | None = None
     message: str = ""
     look_again: timedelta | None = None
+    asks: RunQuestion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +153,10 @@ class Pipeline(Protocol):
 
     async def cancel(self, request: RunRequest) -> None:
         """Ask the run to end; returns once asked. A finished run is left as it is."""
+        ...
+
+    async def decide(self, request: RunRequest, question: str, *, go_on: bool, by: str) -> bool:
+        """Answer the question of that id, once; False if it waits no more. by: the person, for the system's record."""
         ...
 
     async def holds(self, location: str) -> bool:

@@ -19,7 +19,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import TIMEOUT, Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import Found, fill, look_again
@@ -144,6 +144,7 @@ class GitHub:
             return None
         jobs = await self._jobs(request, note)
         state, message = _state(run), _message(run)
+        asks = await self._question(request, note) if run.get("status") == "waiting" else None
         if run.get("head_sha") not in (None, "", request.commit):
             await self.cancel(request, note)
             state, message = RunState.FAILED, _moved(run["head_sha"], request)
@@ -156,6 +157,7 @@ class GitHub:
             percent=100 if state is RunState.SUCCEEDED else _percent(jobs),
             message=message,
             look_again=look_again(_time(run.get("run_started_at")), self._clock()),
+            asks=asks if not state.is_final else None,
         )
 
     @asynccontextmanager
@@ -184,16 +186,14 @@ class GitHub:
         """Cancel the run; 409 says that it is over already."""
         await self._http.tell(f"{self._repository(request)}/actions/runs/{note.run_id}/cancel")
 
-    async def decide(self, request: RunRequest, note: RunNote, *, go_on: bool, comment: str = "") -> bool:
-        """Approve or reject what waits for an environment's reviewer; False if nothing waits any more."""
-        path = f"{self._repository(request)}/actions/runs/{note.run_id}/pending_deployments"
-        waiting = await self._http.get_json(path) or []
-        ids = [one["environment"]["id"] for one in waiting if one.get("environment")]
-        if not ids:
+    async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
+        """Approve or reject what waits for an environment's reviewer; False if it waits no more."""
+        waiting = await self._pending(request, note)
+        ids = [one["environment"]["id"] for one in waiting]
+        if not ids or _number(waiting) != question:
             return False
-        state = "approved" if go_on else "rejected"
-        answer = await self._http.tell(path, json={"environment_ids": ids, "state": state, "comment": comment})
-        return answer.status_code < 400
+        body = {"environment_ids": ids, "state": "approved" if go_on else "rejected", "comment": f"{by} in Slipway"}
+        return (await self._http.tell(self._pending_path(request, note), json=body)).status_code < 400
 
     # --- inside
 
@@ -215,6 +215,21 @@ class GitHub:
                 f"`pipeline.name` of {request.service.name} must be owner/repository/workflow.yml.", hint="Correct it."
             )
         return parts[0], parts[1], parts[2]
+
+    async def _question(self, request: RunRequest, note: RunNote) -> RunQuestion | None:
+        """What waits for a reviewer. One whom our account may not stand for is answered in GitHub."""
+        waiting = [one for one in await self._pending(request, note) if one.get("current_user_can_approve", True)]
+        if not waiting:
+            return None
+        names = ", ".join(str(one["environment"].get("name", "")) for one in waiting)
+        return RunQuestion(_number(waiting), f"let it into the GitHub environment {names}", approval=True)
+
+    async def _pending(self, request: RunRequest, note: RunNote) -> list[Mapping[str, Any]]:
+        answer = await self._http.get_json(self._pending_path(request, note)) or []
+        return [one for one in answer if one.get("environment")]
+
+    def _pending_path(self, request: RunRequest, note: RunNote) -> str:
+        return f"{self._repository(request)}/actions/runs/{note.run_id}/pending_deployments"
 
     async def _jobs(self, request: RunRequest, note: RunNote) -> list[dict[str, Any]]:
         path = f"{self._repository(request)}/actions/runs/{note.run_id}/jobs"
@@ -243,6 +258,10 @@ class GitHub:
 
 def _runs(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return body.get("workflow_runs") or ()
+
+
+def _number(waiting: Sequence[Mapping[str, Any]]) -> str:
+    return ",".join(sorted(str(one["environment"]["id"]) for one in waiting))
 
 
 def _is_named(run: Mapping[str, Any], request: RunRequest) -> bool:

@@ -18,7 +18,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import PARAMETERS, Carried, Found, fill, look_again, percent_of
@@ -173,6 +173,7 @@ class GitLab:
             percent=100 if state is RunState.SUCCEEDED else _percent(jobs, stages),
             message=message,
             look_again=look_again(_time(pipeline.get("started_at") or pipeline.get("created_at")), self._clock()),
+            asks=_question(jobs) if pipeline.get("status") == "manual" and not state.is_final else None,
         )
 
     @asynccontextmanager
@@ -208,16 +209,16 @@ class GitLab:
         """Cancel the pipeline; one that is over stays as it is."""
         await self._http.tell(f"{self._project(request)}/pipelines/{note.run_id}/cancel")
 
-    async def decide(self, request: RunRequest, note: RunNote, *, go_on: bool) -> bool:
-        """Start the first job that waits for a person, or cancel; False if none waits any more."""
-        waiting = [job for job in await self._jobs(request, note) if _waits(job)]
-        if not waiting:
+    async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
+        """Start the job that waits for a person, or cancel its pipeline; False if it waits no more."""
+        jobs = await self._jobs(request, note)
+        job = next((job for job in jobs if str(job["id"]) == question and _waits(job)), None)
+        if job is None:
             return False
         if not go_on:
             await self.cancel(request, note)
             return True
-        answer = await self._http.tell(f"{waiting[0]['project']}/jobs/{waiting[0]['id']}/play")
-        return answer.status_code < 400
+        return (await self._http.tell(f"{job['project']}/jobs/{job['id']}/play")).status_code < 400
 
     # --- inside
 
@@ -295,6 +296,11 @@ def _percent(jobs: Sequence[Mapping[str, Any]], stages: Sequence[Stage]) -> int:
     over = (StageState.PENDING, StageState.RUNNING)
     done = sum(1 for job in jobs if _job_state(job) not in over)
     return min(99, 100 * done // len(jobs)) if jobs else percent_of(stages)
+
+
+def _question(jobs: Sequence[Mapping[str, Any]]) -> RunQuestion | None:
+    job = next((job for job in jobs if _waits(job)), None)
+    return RunQuestion(str(job["id"]), f"start {job.get('name')}") if job is not None else None
 
 
 def _waits(job: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import Http, too_many
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import FASTEST, PARAMETERS, Found, fill, look_again, percent_of
@@ -29,6 +29,8 @@ BUILD = "number,url,queueId,building,inProgress,result,timestamp,duration,estima
 RECENT = "allBuilds[number,timestamp,actions[parameters[name,value]]]"
 """Newest first. `builds` would end after a hundred, which a busy job has in no time."""
 PAGE, PAGES = 100, 20
+WAYS = ("wfapi/describe", "stages/tree", "pipeline-overview/tree")
+"""Where stages are: Stage View, Graph View, and Graph View before 2026-02."""
 SKEW = timedelta(minutes=10)
 """How far the controller's clock and ours may be apart."""
 WAITING = "items[id,task[name,url],actions[parameters[name,value]]]"
@@ -87,6 +89,7 @@ class Jenkins:
         self._clock = clock
         self._password = password
         self._known_stages: dict[str, tuple[str, ...]] = {}
+        self._way = WAYS[0]
 
     def definition(self, request: RunRequest) -> str:
         """The job's full name, with its branch below it if it has one per branch."""
@@ -168,6 +171,7 @@ class Jenkins:
         build = self._http.read_json(response)
         stages, waits = await self._stages(path)
         state = self._state(request, build)
+        asks, elsewhere = await self._question(path) if waits and not state.is_final else (None, "")
         started = datetime.fromtimestamp(build.get("timestamp", 0) / 1000, UTC)
         now = _server_time(response) or self._clock()
         return PipelineRun(
@@ -177,8 +181,9 @@ class Jenkins:
             url=str(build.get("url", "")),
             stages=_ended(stages) if state.is_final else await self._with_coming(request, stages),
             percent=100 if state is RunState.SUCCEEDED else _percent(build, stages, now - started),
-            message=_message(build, waits),
+            message=elsewhere or _message(build, asks),
             look_again=look_again(started, now),
+            asks=asks,
         )
 
     @asynccontextmanager
@@ -216,17 +221,11 @@ class Jenkins:
             return
         await self._http.tell(f"{self._job(request)}/{note.run_id}/stop", headers=headers)
 
-    async def decide(self, request: RunRequest, note: RunNote, *, go_on: bool) -> bool:
-        """Answer the first waiting input step; False if somebody else was first."""
-        path = f"{self._job(request)}/{note.run_id}"
-        waiting = await self._http.get_json(f"{path}/wfapi/pendingInputActions") or []
-        if not waiting:
-            return False
+    async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
+        """Answer an input step; False if somebody else was first. Jenkins records its API user, we who it was."""
         word = "proceedEmpty" if go_on else "abort"
-        answer = await self._http.tell(
-            f"{path}/input/{quote(waiting[0]['id'], safe='')}/{word}", headers=await self._crumb()
-        )
-        return answer.status_code < 400
+        path = f"{self._job(request)}/{note.run_id}/input/{quote(question, safe='')}/{word}"
+        return (await self._http.tell(path, headers=await self._crumb())).status_code < 400
 
     # --- inside
 
@@ -272,7 +271,9 @@ class Jenkins:
 
     def _waiting(self, note: RunNote, item: Mapping[str, Any]) -> PipelineRun:
         state = RunState.CANCELLED if item.get("cancelled") else RunState.QUEUED
-        why = f"Jenkins: {item['why']}" if item.get("why") and state is RunState.QUEUED else ""
+        # "Expires in 4.2 sec" would be another text at every look.
+        said = str(item.get("why") or "").partition(" Expires in ")[0]
+        why = f"Jenkins: {said}" if said and state is RunState.QUEUED else ""
         return PipelineRun(self.name, note.handle, state, message=why, look_again=FASTEST)
 
     def _state(self, request: RunRequest, build: Mapping[str, Any]) -> RunState:
@@ -286,15 +287,37 @@ class Jenkins:
     async def _stages(self, path: str) -> tuple[tuple[Stage, ...], bool]:
         """Stages, and whether one waits for a person; nothing if neither plugin is there."""
         try:
-            view = await self._http.get_json(f"{path}/wfapi/describe")
-            if view is None:
-                tree = await self._http.get_json(f"{path}/stages/tree") or {}
-                view = {"stages": _flat(tree.get("data", {}).get("stages", ()))}
+            view = await self._view(path)
         except (ProviderUnavailable, ProviderRejected):
             return (), False
         raw = view.get("stages", ())
-        waits = any(str(one.get("status", "")).startswith("PAUSED") for one in raw)
+        waits = any(str(one.get("status", "")).upper().startswith("PAUSED") for one in raw)
         return tuple(_stage(one) for one in raw), waits
+
+    async def _view(self, path: str) -> Mapping[str, Any]:
+        """By the plugin that answered last, so that the others cost nothing; a build that is no Pipeline has none."""
+        for way in (self._way, *(way for way in WAYS if way != self._way)):
+            answer = await self._http.get_json(f"{path}/{way}")
+            if answer is not None:
+                self._way = way
+                return answer if way == WAYS[0] else {"stages": _flat((answer.get("data") or {}).get("stages", ()))}
+        return {}
+
+    async def _question(self, path: str) -> tuple[RunQuestion | None, str]:
+        """The first input step that waits; or, if only Jenkins' own page can answer it, a sentence that says so."""
+        if self._way == WAYS[0]:
+            waiting = await self._http.get_json(f"{path}/wfapi/pendingInputActions") or []
+        else:
+            answer = await self._http.get_json(f"{path}/{self._way.removesuffix('tree')}allSteps") or {}
+            steps = (answer.get("data") or {}).get("steps", ())
+            waiting = [{**step, "inputs": step.get("parameters")} for one in steps if (step := one.get("inputStep"))]
+        if not waiting:
+            return None, ""
+        first = waiting[0]
+        text = " ".join(str(first.get("message", "")).split())[:200] or "go on"
+        if first.get("inputs"):
+            return None, f"The Jenkins build asks for values ({text}); answer it in Jenkins."
+        return RunQuestion(str(first["id"]), text), ""
 
     async def _with_coming(self, request: RunRequest, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         """Stages that the job's last good build had and this one has not reached yet: a Jenkinsfile does not say."""
@@ -350,9 +373,9 @@ def _percent(build: Mapping[str, Any], stages: Sequence[Stage], elapsed: timedel
     return max(0, min(99, round(elapsed.total_seconds() * 100_000 / estimate)))
 
 
-def _message(build: Mapping[str, Any], waits: bool) -> str:
-    if waits and build.get("building"):
-        return "The Jenkins build waits for a person to answer its input step."
+def _message(build: Mapping[str, Any], asks: RunQuestion | None) -> str:
+    if asks is not None:
+        return f"The Jenkins build waits for a person: {asks.text}"
     if build.get("result") == "UNSTABLE":
         return "Jenkins calls the build unstable: tests failed."
     return ""

@@ -197,6 +197,10 @@ class Prow:
             headers={"Content-Type": "application/merge-patch+json"},
         )
 
+    async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
+        """Prow asks nobody."""
+        return False
+
     # --- inside
 
     def _options(self, request: RunRequest) -> ProwOptions:

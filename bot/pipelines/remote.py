@@ -97,6 +97,10 @@ class RemoteSystem(Protocol):
         """Ask it to end. Raises ProviderUnavailable, ProviderRejected."""
         ...
 
+    async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
+        """Answer the question of that id; False if it waits no more. Raises ProviderUnavailable, ProviderRejected."""
+        ...
+
 
 class RemotePipeline:
     """A `Pipeline` made of a system and a memory."""
@@ -175,6 +179,11 @@ class RemotePipeline:
         run = await self.find(request)
         if run is not None and not run.state.is_final:
             await self.system.cancel(request, await self._existing(request))
+
+    async def decide(self, request: RunRequest, question: str, *, go_on: bool, by: str) -> bool:
+        """Answer the question of that id, once; False if it waits no more."""
+        note = await self._existing(request)
+        return bool(note.run_id) and await self.system.decide(request, note, question, go_on=go_on, by=by)
 
     async def holds(self, location: str) -> bool:
         """Always True: an image lives in a registry, which is not asked here."""

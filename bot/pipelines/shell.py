@@ -116,6 +116,10 @@ class ShellPipeline:
         """Ask the run to end with everything it started; a finished run is left as it is."""
         await self._runs.cancel(request.intent)
 
+    async def decide(self, request: RunRequest, question: str, *, go_on: bool, by: str) -> bool:
+        """Steps on this machine ask nobody."""
+        return False
+
     async def holds(self, location: str) -> bool:
         """Whether an artifact it made is still in the store."""
         place = Path(location)

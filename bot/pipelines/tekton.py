@@ -157,6 +157,10 @@ class Tekton:
             headers={"Content-Type": "application/merge-patch+json"},
         )
 
+    async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
+        """Tekton asks nobody."""
+        return False
+
     # --- inside
 
     def _options(self, request: RunRequest) -> TektonOptions:

@@ -20,7 +20,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import PARAMETERS, Carried, Found, fill, look_again, percent_of
@@ -125,15 +125,16 @@ class Yunxiao:
             return None
         state = RUNS.get(str(run.get("status", "")).upper(), RunState.RUNNING)
         stages = tuple(_stage(one, over=state.is_final) for one in run.get("stages", ()))
-        waits = any(_waits(job) for _, job in _jobs(run)) and not state.is_final
+        asks = _question(run) if not state.is_final else None
         return PipelineRun(
             provider=self.name,
             id=note.run_id,
             state=state,
             stages=stages,
             percent=100 if state is RunState.SUCCEEDED else percent_of(stages),
-            message="The Yunxiao run waits for a person to pass or refuse it." if waits else "",
+            message="The Yunxiao run waits for a person to pass or refuse it." if asks is not None else "",
             look_again=look_again(_time(run.get("createTime")), self._clock()),
+            asks=asks,
         )
 
     @asynccontextmanager
@@ -168,13 +169,13 @@ class Yunxiao:
             if job.get("status") in ("RUNNING", "WAITING", "INIT"):
                 await self._http.tell(f"{path}/{job['id']}/stop", "PUT")
 
-    async def decide(self, request: RunRequest, note: RunNote, *, go_on: bool) -> bool:
-        """Pass or refuse the first manual checkpoint; False if none waits any more."""
+    async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
+        """Pass or refuse a manual checkpoint; False if it waits no more."""
         run = await self._http.get_json(f"{self._pipeline(request)}/runs/{note.run_id}") or {}
-        waiting = next((job for _, job in _jobs(run) if _waits(job)), None)
-        if waiting is None:
+        asked = _question(run)
+        if asked is None or asked.id != question:
             return False
-        path = f"{self._pipeline(request)}/pipelineRuns/{note.run_id}/jobs/{waiting['id']}"
+        path = f"{self._pipeline(request)}/pipelineRuns/{note.run_id}/jobs/{question}"
         return (await self._http.tell(f"{path}/{'pass' if go_on else 'refuse'}")).status_code < 400
 
     # --- inside
@@ -198,6 +199,14 @@ def _jobs(run: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [
         (str(stage.get("name", "")), job) for stage in stages for job in (stage.get("stageInfo") or {}).get("jobs", ())
     ]
+
+
+def _question(run: Mapping[str, Any]) -> RunQuestion | None:
+    """The first checkpoint that waits; Yunxiao means a second pair of eyes by it."""
+    stage, job = next(((stage, job) for stage, job in _jobs(run) if _waits(job)), ("", None))
+    if job is None:
+        return None
+    return RunQuestion(str(job["id"]), f"pass {job.get('name') or stage}", approval=True)
 
 
 def _waits(job: Mapping[str, Any]) -> bool:

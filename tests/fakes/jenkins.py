@@ -54,8 +54,8 @@ class Job:
 class FakeJenkins:
     """State, and the knobs that tests turn.
 
-    queue_looks: looks before an item leaves the queue. drops: answers 201 and never builds. stages: `wfapi`, `graph` or
-    `none`. asks: builds wait at an input step. age: seconds since a build began.
+    queue_looks: looks before an item leaves the queue. drops: answers 201 and never builds. stages: `wfapi`, `graph`,
+    `overview` or `none`. asks: builds wait at an input step. age: seconds since a build began.
     """
 
     def __init__(self, *names: str, user: str = "bot", token: str = "t0ken", password: str = "") -> None:
@@ -65,6 +65,7 @@ class FakeJenkins:
         self.drops = 0
         self.stages = "wfapi"
         self.asks = False
+        self.inputs: list[dict[str, str]] = []
         self.age = 1.0
         self.decided: list[str] = []
         self.unstable = False
@@ -232,7 +233,8 @@ class FakeJenkins:
     ) -> Response:
         match parts:
             case ["api", "json"]:
-                build.look()
+                if not self.asks:
+                    build.look()
                 return JSONResponse(self._build_json(url, number, queue_id, build))
             case ["wfapi", "describe"] if self.stages == "wfapi":
                 return JSONResponse({"status": "IN_PROGRESS", "stages": self._stages(build)})
@@ -244,7 +246,13 @@ class FakeJenkins:
                 case_ = {"className": "test_total.Total", "name": "test_total", "status": "REGRESSION"}
                 return JSONResponse({"failCount": 1, "suites": [{"cases": [case_]}]})
             case ["wfapi", "pendingInputActions"]:
-                return JSONResponse([{"id": "Ship", "message": "Ship it?"}] if self.asks else [])
+                asked = {"id": "Ship", "message": "Ship it?", "inputs": self.inputs}
+                return JSONResponse([asked] if self.asks else [])
+            case ["stages", "allSteps"] if self.stages == "graph":
+                step = {"inputStep": {"id": "Ship", "message": "Ship it?", "parameters": bool(self.inputs)}}
+                return JSONResponse({"data": {"steps": [{"id": "1"}, *([step] if self.asks else [])]}})
+            case ["pipeline-overview", "tree"] if self.stages == "overview":
+                return JSONResponse({"status": "ok", "data": {"stages": self._tree(build)}})
             case ["input", _, word]:
                 if not self.asks:
                     return Response(status_code=400, headers={"X-Error": "already decided"})
@@ -278,6 +286,7 @@ class FakeJenkins:
 
     def _tree(self, build: Build) -> list[dict[str, Any]]:
         words = {"good": "success", "bad": "failure", "waiting": "queued"}
+        words |= {"running": "paused"} if self.asks else {}
         return [
             {"name": name, "state": words.get(state, state), "type": "STAGE", "children": []}
             for name, state in build.states().items()

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable, SlipwayError
-from bot.pipelines.base import PipelineRun, RunRequest, RunState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState
 from bot.pipelines.github import GitHub
 from bot.pipelines.github_auth import AppAuth, read_key
 from bot.pipelines.http import make_client
@@ -135,12 +135,13 @@ async def test_an_environments_reviewer_is_asked_and_answers_once(world: GitHubW
     request = world.request("slow")
     await world.pipeline.trigger(request)
     world.fake.waiting = True
-    assert "waits for a reviewer" in (await world.pipeline.look(request)).message
-    note = await world.pipeline._memory.recall(request.intent)  # type: ignore[attr-defined]
-    system = world.pipeline.system  # type: ignore[attr-defined]
-    assert await system.decide(request, note, go_on=True, comment="by Ada")
-    assert not await system.decide(request, note, go_on=True)
-    assert world.fake.reviews == [{"environment_ids": [7], "state": "approved", "comment": "by Ada"}]
+    run = await world.pipeline.look(request)
+    assert "waits for a reviewer" in run.message
+    assert run.asks == RunQuestion("7", "let it into the GitHub environment prod", approval=True)
+    assert not await world.pipeline.decide(request, "8", go_on=True, by="Ada")
+    assert await world.pipeline.decide(request, "7", go_on=True, by="Ada")
+    assert not await world.pipeline.decide(request, "7", go_on=True, by="Ada")
+    assert world.fake.reviews == [{"environment_ids": [7], "state": "approved", "comment": "Ada in Slipway"}]
 
 
 async def test_an_unknown_conclusion_is_never_called_failed(world: GitHubWorld) -> None:

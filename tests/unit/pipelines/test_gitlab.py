@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import PipelineRun, RunRequest, RunState, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, StageState
 from tests.contract.remote_worlds import GitLabWorld, gitlab_world, remote_request
 from tests.support.clock import FakeClock
 
@@ -100,10 +100,9 @@ async def test_a_pipeline_that_waits_for_a_person_takes_one_answer(world: GitLab
     await world.pipeline.trigger(request)
     run = await world.pipeline.look(request)
     assert (run.state, run.message) == (RunState.RUNNING, "The GitLab pipeline waits for a person to start build it.")
-    note = await world.pipeline._memory.recall(request.intent)  # type: ignore[attr-defined]
-    system = world.pipeline.system  # type: ignore[attr-defined]
-    assert await system.decide(request, note, go_on=True)
-    assert not await system.decide(request, note, go_on=True)
+    assert run.asks == RunQuestion("611", "start build it")
+    assert await world.pipeline.decide(request, "611", go_on=True, by="Ada")
+    assert not await world.pipeline.decide(request, "611", go_on=True, by="Ada")
     assert world.fake.played == [611]
 
 

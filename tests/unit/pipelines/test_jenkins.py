@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import PipelineRun, RunRequest, RunState, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, StageState
 from bot.pipelines.http import make_client
 from bot.pipelines.jenkins import Jenkins
 from bot.pipelines.remote import RemotePipeline
@@ -145,7 +145,7 @@ async def test_only_declared_parameters_are_sent(world: JenkinsWorld) -> None:
     ]
 
 
-@pytest.mark.parametrize(("plugin", "known"), [("wfapi", True), ("graph", True), ("none", False)])
+@pytest.mark.parametrize(("plugin", "known"), [("wfapi", True), ("graph", True), ("overview", True), ("none", False)])
 async def test_stages_come_from_either_plugin_or_none(world: JenkinsWorld, plugin: str, known: bool) -> None:
     """A controller may have the old stage view, the new one or neither; the run is followed all the same."""
     world.fake.stages = plugin
@@ -185,18 +185,27 @@ async def test_an_unstable_build_counts_as_the_catalog_says(world: JenkinsWorld)
     assert (await final(world, lenient)).state is RunState.SUCCEEDED
 
 
-async def test_a_run_that_waits_for_input_says_so_and_takes_one_answer(world: JenkinsWorld) -> None:
+@pytest.mark.parametrize("plugin", ["wfapi", "graph"])
+async def test_a_run_that_waits_for_input_says_so_and_takes_one_answer(world: JenkinsWorld, plugin: str) -> None:
     """Two people answer; Jenkins and we tell the second that it was decided."""
-    world.fake.asks = True
+    world.fake.asks, world.fake.stages = True, plugin
     request = world.request("slow")
     await world.pipeline.trigger(request)
     run = await looks(world, request, 5)
-    assert "waits for a person" in run.message
-    note = await world.pipeline._memory.recall(request.intent)  # type: ignore[attr-defined]
-    system = world.pipeline.system  # type: ignore[attr-defined]
-    assert await system.decide(request, note, go_on=True)
-    assert not await system.decide(request, note, go_on=True)
+    assert run.asks == RunQuestion("Ship", "Ship it?")
+    assert run.message == "The Jenkins build waits for a person: Ship it?"
+    assert await world.pipeline.decide(request, "Ship", go_on=True, by="Ada")
+    assert not await world.pipeline.decide(request, "Ship", go_on=True, by="Ada")
     assert world.fake.decided == ["proceedEmpty"]
+
+
+async def test_an_input_that_wants_values_is_left_to_jenkins(world: JenkinsWorld) -> None:
+    """A button cannot type; the person is told where to."""
+    world.fake.asks, world.fake.inputs = True, [{"name": "VERSION"}]
+    request = world.request("slow")
+    await world.pipeline.trigger(request)
+    run = await looks(world, request, 5)
+    assert (run.asks, run.message) == (None, "The Jenkins build asks for values (Ship it?); answer it in Jenkins.")
 
 
 async def test_cancel_takes_it_out_of_the_queue(world: JenkinsWorld) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected
-from bot.pipelines.base import RunState
+from bot.pipelines.base import RunQuestion, RunState
 from tests.contract.remote_worlds import YunxiaoWorld, remote_request, yunxiao_world
 from tests.support.clock import FakeClock
 
@@ -61,11 +61,11 @@ async def test_a_checkpoint_takes_one_answer(world: YunxiaoWorld) -> None:
     world.fake.waiting = True
     request = world.request("slow")
     await world.pipeline.trigger(request)
-    assert "waits for a person" in (await world.pipeline.look(request)).message
-    note = await world.pipeline._memory.recall(request.intent)  # type: ignore[attr-defined]
-    system = world.pipeline.system  # type: ignore[attr-defined]
-    assert await system.decide(request, note, go_on=False)
-    assert not await system.decide(request, note, go_on=True)
+    run = await world.pipeline.look(request)
+    assert "waits for a person" in run.message
+    assert run.asks == RunQuestion("901", "pass build", approval=True)
+    assert await world.pipeline.decide(request, "901", go_on=False, by="Ada")
+    assert not await world.pipeline.decide(request, "901", go_on=True, by="Ada")
     assert world.fake.decided == ["refuse"]
 
 
