@@ -29,6 +29,7 @@ from bot.deployments.asking import Asking
 from bot.deployments.build_log import BuildLogs
 from bot.deployments.engine import Engine, EngineSettings
 from bot.deployments.moves import Moves
+from bot.deployments.run_log import RunLogs
 from bot.deployments.service import Deployments
 from bot.deployments.trains import Trains
 from bot.deployments.workflow import Providers, Workflow
@@ -78,6 +79,7 @@ from bot.web.health import health_routes
 from bot.web.limits import BodyLimits
 from bot.web.metrics import metrics_routes
 from bot.web.reports import report_routes
+from bot.web.run_logs import log_routes
 from commands import (
     approve,
     build,
@@ -232,6 +234,7 @@ class App:
             if isinstance(delivery, Listening):
                 delivery.listen(self._delivery_told)
         self.deployments = Deployments(self.db, self.catalog, self.moves, outside.clock, self.engine)
+        self.run_logs = RunLogs(self.db, self.catalog, self.providers, settings.config, outside.clock, settings.address)
         self.tools = Tools(
             db=self.db,
             deployments=self.deployments,
@@ -242,6 +245,7 @@ class App:
             clock=outside.clock,
             owners=self.owners,
             memberships=self.memberships,
+            run_logs=self.run_logs,
         )
         self.reporter = Reporter(self.db, self.catalog, self.sources, settings.config)
         self.jobs = Jobs(
@@ -425,6 +429,7 @@ class App:
     def _routes(self, outside: Outside) -> Sequence[Any]:
         routes = [*health_routes(self.readiness), *metrics_routes(self.scrape, self.settings.metrics_token)]
         routes += report_routes(self.report, self.settings.metrics_token)
+        routes += log_routes(self.run_logs.open)
         if self.slack_adapter is not None:
             routes = [*self.slack_adapter.routes(), *routes]
         routes += [*self._hooks(), *self._alert_hooks()]

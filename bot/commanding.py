@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from bot.catalog.model import Catalog, Person
 from bot.clock import Clock
 from bot.deployments.model import Origin
+from bot.deployments.run_log import RunLogs
 from bot.deployments.service import Deployments
 from bot.deployments.workflow import Providers
 from bot.policy.model import Permission
@@ -75,6 +76,7 @@ class Tools:
     owners: RepositoryOwners
     memberships: Memberships
     commands: Sequence[Command] = ()
+    run_logs: RunLogs | None = None
 
 
 @dataclass(frozen=True, slots=True)

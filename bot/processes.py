@@ -224,15 +224,20 @@ class ProcessRuns:
 
     def log_lines(self, key: str, step: str = "") -> Iterator[str]:
         """All lines that are left of the log, not redacted, one at a time; of one step if named."""
-        log = _StoredLog(self.directory(key))
-        start, end = self._span(key, step, log)
         rest = b""
-        for offset in range(start, end, 65536):
-            *whole, rest = (rest + log.read(offset, min(65536, end - offset))).split(b"\n")
+        for piece in self.log_pieces(key, step):
+            *whole, rest = (rest + piece).split(b"\n")
             yield from (line.decode(errors="replace") for line in whole)
             rest = rest[-65536:]
         if rest:
             yield rest.decode(errors="replace")
+
+    def log_pieces(self, key: str, step: str = "") -> Iterator[bytes]:
+        """All bytes that are left of the log, not redacted, a little at a time; of one step if named."""
+        log = _StoredLog(self.directory(key))
+        start, end = self._span(key, step, log)
+        for offset in range(start, end, 65536):
+            yield log.read(offset, min(65536, end - offset))
 
     async def prune(self, older_than: timedelta, keep: int = 50) -> int:
         """Remove finished runs that ended before now - older_than, but never the newest `keep`. Returns how many."""

@@ -40,6 +40,7 @@ class Settings(CiSettings, ListenerSettings, GitSettings):
     data: Path | None = Field(default=None, alias="SLIPWAY_DATA")
     database_url: SecretStr | None = Field(default=None, alias="SLIPWAY_DATABASE_URL")
     host: str = Field(default="127.0.0.1", alias="HOST")
+    url: str = Field(default="", alias="SLIPWAY_URL", pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$")
     port: int = Field(default=8377, alias="PORT", ge=0, le=65535)
     console: Flag = Field(default=False, alias="SLIPWAY_CONSOLE")
     console_tokens_file: Path | None = Field(default=None, alias="SLIPWAY_CONSOLE_TOKENS_FILE")
@@ -83,6 +84,12 @@ class Settings(CiSettings, ListenerSettings, GitSettings):
         default="", alias="SLIPWAY_PROMETHEUS_URL", pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$"
     )
     prometheus_token: SecretStr | None = Field(default=None, alias="SLIPWAY_PROMETHEUS_TOKEN")
+
+    @property
+    def address(self) -> str:
+        """Where people reach it, without a slash at the end: what is set, else where it listens."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.url.rstrip("/") or f"http://{host}:{self.port}"
 
     @property
     def argocd(self) -> bool:

@@ -1,4 +1,4 @@
-"""`/logs <deployment> [stage]`: the last lines of the pipeline's log, secrets redacted."""
+"""`/logs <deployment> [stage]`: the last lines of the pipeline's log, and a link to all of it; secrets redacted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from pydantic import BaseModel
 
 from bot.catalog.find import find_service
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
-from bot.deployments import plan
-from bot.deployments.build_log import build_log
 from bot.deployments.model import Deployment, parse_ref
 from bot.errors import BadInput, Refused
 from bot.policy.model import Permission, ReasonCode
-from bot.policy.permissions import has_permission
 from bot.store import deployments as rows
 from notifiers.card import Card
 
@@ -35,10 +32,10 @@ async def logs(ctx: CommandContext, args: LogsArgs) -> Reply:
         Refused: logs are for the team and above.
     """
     seen = await _deployment(ctx, args.deployment)
-    service, target = plan.thaw(seen.data.plan)
-    if not has_permission(ctx.catalog, ctx.caller.id, Permission.LOG_READ, service.name, target.environment):
+    run_logs = ctx.tools.run_logs
+    if run_logs is None or not run_logs.may_read(ctx.caller.id, seen):
         raise Refused(
-            f"Only the team of {service.name} and release managers may read its logs.",
+            f"Only the team of {seen.service} and release managers may read its logs.",
             hint="Ask an owner to look.",
             code=ReasonCode.NOT_PERMITTED,
         )
@@ -46,9 +43,13 @@ async def logs(ctx: CommandContext, args: LogsArgs) -> Reply:
         return Reply(
             f"{seen.ref} ran no pipeline" + (": it reused a build that existed." if seen.data.reused else " yet.")
         )
-    lines = await build_log(ctx.tools.providers, ctx.tools.directory, seen, args.stage, LINES)
+    lines = await run_logs.tail(seen, args.stage, LINES)
     title = f"Log of {seen.ref}: {seen.target} {seen.release_version}"
-    return Reply(card=Card(title, text=f"The last {len(lines)} lines.", excerpt="\n".join(lines) or "(empty)"))
+    fields = {"whole log": await run_logs.link(seen, args.stage, ctx.caller.id)}
+    if seen.data.run_url:
+        fields["run"] = seen.data.run_url
+    text = f"The last {len(lines)} lines. The link to all of it is good for an hour."
+    return Reply(card=Card(title, text=text, fields=fields, excerpt="\n".join(lines) or "(empty)"))
 
 
 async def _deployment(ctx: CommandContext, name: str) -> Deployment:
@@ -67,7 +68,7 @@ async def _deployment(ctx: CommandContext, name: str) -> Deployment:
 
 command = Command(
     name="logs",
-    summary="Show the end of a pipeline's log",
+    summary="Show the end of a pipeline's log, and a link to all of it",
     example="/logs d-12 test",
     permission=Permission.LOG_READ,
     args=LogsArgs,

@@ -8,7 +8,8 @@ from bot.catalog.load import resolve_repo
 from bot.deployments import plan
 from bot.deployments.model import Deployment, parse_ref
 from bot.deployments.workflow import Providers
-from bot.pipelines.base import RunRequest
+from bot.errors import ProviderRejected
+from bot.pipelines.base import Pipeline, RunRequest
 from bot.store import deployments as rows
 from bot.store.database import Database
 
@@ -19,8 +20,20 @@ async def build_log(
     """Its last lines, redacted; none if it ran no pipeline. Raises BadInput: no such stage. ProviderError."""
     if not seen.data.run_id:
         return ()
+    pipeline, request = run_of(providers, directory, seen)
+    return await pipeline.log_tail(request, stage, lines)
+
+
+def run_of(providers: Providers, directory: Path, seen: Deployment) -> tuple[Pipeline, RunRequest]:
+    """The pipeline of a deployment's run, and what it was asked. Raises ProviderRejected: it is not set up any more."""
     service, target = plan.thaw(seen.data.plan)
-    request = RunRequest(
+    pipeline = providers.pipelines.get(target.pipeline.provider)
+    if pipeline is None:
+        raise ProviderRejected(
+            f"The pipeline provider '{target.pipeline.provider}' is not set up here.",
+            hint="Set it up or name another in the catalog.",
+        )
+    return pipeline, RunRequest(
         intent=f"{seen.intent}-r{seen.data.run_attempt}",
         service=service,
         target=target,
@@ -29,7 +42,6 @@ async def build_log(
         branch=seen.branch,
         version=seen.release_version,
     )
-    return await providers.pipelines[target.pipeline.provider].log_tail(request, stage, lines)
 
 
 class BuildLogs:

@@ -6,7 +6,7 @@ called again with the same intent without a second run being started.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -165,6 +165,13 @@ class Pipeline(Protocol):
 
     async def log_tail(self, request: RunRequest, stage: str = "", lines: int = 200) -> tuple[str, ...]:
         """The last lines of its log, redacted; of one stage if named."""
+        ...
+
+    def whole_log(self, request: RunRequest, stage: str = "") -> AsyncIterator[bytes]:
+        """All of its log, or of one stage, in pieces of whole lines, cleaned and redacted. Memory stays flat.
+
+        Raises, at the first piece or later: ProviderRejected, ProviderUnavailable.
+        """
         ...
 
 

@@ -14,10 +14,11 @@ import asyncio
 import re
 import shlex
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -199,6 +200,26 @@ class RemotePipeline:
             found = await asyncio.to_thread(self._lines, spool, stage, lines)
         return tuple(logs.redact(logs.clean(line))[: logs.LINE_LIMIT] for line in found)
 
+    async def whole_log(self, request: RunRequest, stage: str = "") -> AsyncIterator[bytes]:
+        """All of its log as it arrives; of one stage by way of the disk, where the system cannot choose."""
+        await self.find(request)
+        note = await self._existing(request)
+        if not note.run_id:
+            return
+        readable = logs.Readable()
+        if not stage:
+            async with self.system.log(request, note, "", None) as chunks:
+                async for chunk in chunks:
+                    yield await asyncio.to_thread(readable.feed, chunk)
+            yield readable.end()
+            return
+        with Spool() as spool:
+            await self._spooled(spool, request, note, stage, None)
+            lines = iter(self._chosen(spool, stage))
+            while data := await asyncio.to_thread(_some, lines):
+                yield await asyncio.to_thread(readable.feed, data)
+        yield readable.end()
+
     # --- inside
 
     async def _searched(self, request: RunRequest, note: RunNote) -> Found | None:
@@ -324,6 +345,11 @@ class Carried:
             while len(self._known) > self._most:
                 self._known.popitem(last=False)
         return self._known[run]
+
+
+def _some(lines: Iterator[str]) -> bytes:
+    """The next few hundred lines; empty at the end."""
+    return "".join(f"{line}\n" for line in islice(lines, 500)).encode()
 
 
 WORDS: Mapping[RunState, str] = {

@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import sys
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
@@ -129,6 +130,14 @@ class ShellPipeline:
         """The last lines of its log, redacted; of one stage if named."""
         found = await asyncio.to_thread(self._runs.log_tail, request.intent, stage, lines)
         return tuple(self._as_in_repository(line, request) for line in found)
+
+    async def whole_log(self, request: RunRequest, stage: str = "") -> AsyncIterator[bytes]:
+        """All of its log that is left, or of one stage."""
+        readable, where = logs.Readable(), f"{self._runs.workspace(request.intent)}/".encode()
+        pieces = self._runs.log_pieces(request.intent, stage)
+        while data := await asyncio.to_thread(next, pieces, b""):
+            yield (await asyncio.to_thread(readable.feed, data)).replace(where, b"")
+        yield readable.end().replace(where, b"")
 
     async def reports(self, run_id: str) -> list[tuple[str, bytes]] | None:
         """Name and content of each report that a run kept; None if it kept none, or is gone."""

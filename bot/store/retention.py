@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import CursorResult, Select, Table, and_, delete, or_, select
 
-from bot.store import alerts, firings
+from bot.store import alerts, firings, log_links
 from bot.store.console import console_messages
 from bot.store.database import Tx
 from bot.store.tables import deployments, inbox, outbox
@@ -23,6 +23,7 @@ def forget(tx: Tx, before: datetime, limit: int = BATCH) -> int:
     ended = and_(deployments.c.id == outbox.c.deployment_id, deployments.c.ended_at < before)
     told = or_(outbox.c.sent >= outbox.c.wanted, outbox.c.dead)
     about = or_(outbox.c.deployment_id.is_(None), select(deployments.c.id).where(ended).exists())
+    log_links.forget(tx, before)
     deleted = _delete(tx, inbox, select(inbox.c.id).where(inbox.c.done_at < before), limit)
     deleted += _delete(tx, outbox, select(outbox.c.id).where(outbox.c.created_at < before, told, about), limit)
     old_messages = select(console_messages.c.id).where(console_messages.c.created_at < before)

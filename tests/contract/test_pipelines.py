@@ -235,6 +235,20 @@ async def test_the_log_can_be_read_while_it_runs(world: PipelineWorld) -> None:
     await final(world.pipeline, request)
 
 
+async def test_all_of_the_log_can_be_read(world: PipelineWorld) -> None:
+    """Every line that the end shows is in the whole, of all stages and of one."""
+    request = world.request("failing")
+    await world.pipeline.trigger(request)
+    await final(world.pipeline, request)
+    failure = await world.pipeline.failure(request)
+    whole = b"".join([piece async for piece in world.pipeline.whole_log(request)]).decode()
+    end = await world.pipeline.log_tail(request)
+    assert end
+    assert set(end) <= set(whole.splitlines())
+    of_stage = b"".join([piece async for piece in world.pipeline.whole_log(request, failure.stage)]).decode()
+    assert set(await world.pipeline.log_tail(request, failure.stage)) == set(of_stage.splitlines())
+
+
 @pytest.mark.parametrize("name", sorted(set(WORLDS) - {"shell"}))
 async def test_a_run_is_found_behind_those_of_others(tmp_path: Path, name: str) -> None:
     """After a long outage of ours a busy pipeline has had hundreds of runs; ours is among them and is not repeated."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bot.logs import clean, error_lines, failed_tests, redact, tail
+from bot.logs import PIECE, Readable, clean, error_lines, failed_tests, redact, tail
 
 PYTEST = """
 ============================= test session starts ==============================
@@ -211,6 +211,7 @@ def test_no_secret_leaves(text: str, secret: str) -> None:
     assert secret not in redact(clean(text) if "\n" not in text else text)
     assert secret not in "\n".join(error_lines(f"error: {text}\n{text}\nfailed"))
     data = text.encode()
+    assert secret not in Readable().feed(b"%s\n" % data).decode()
     assert secret not in "\n".join(tail(lambda offset, count: data[offset : offset + count], len(data), 10))
 
 
@@ -266,3 +267,35 @@ def test_the_tail_of_a_big_log_is_read_from_its_end() -> None:
     assert tail(piece, len(data), 0) == ()
     assert tail(piece, 0, 5) == ()
     assert tail(lambda offset, count: b"x" * count, 50_000_000, 5, limit=200_000)[0].endswith("…")
+
+
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEabc\n-----END RSA PRIVATE KEY-----"
+LOG = f"line 1\n\x1b[31mpassword=hunter22\x1b[0m\n{KEY}\nend"
+SHOWN = "line 1\npassword=[redacted]\n[redacted]\n[redacted]\n[redacted]\nend\n"
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 50, 1000])
+def test_a_whole_log_reads_the_same_however_it_arrives(size: int) -> None:
+    """A secret that is cut between two pieces is still one."""
+    readable, data = Readable(), LOG.encode()
+    pieces = [readable.feed(data[at : at + size]) for at in range(0, len(data), size)]
+    assert b"".join([*pieces, readable.end()]).decode() == SHOWN
+
+
+def test_a_line_without_an_end_is_cut_and_fills_no_memory() -> None:
+    """A progress bar of a gigabyte is one line; half of a secret at the cut must not be shown."""
+    readable = Readable()
+    shown = sum(len(readable.feed(b"x" * 50_000)) for _ in range(100))
+    assert shown <= PIECE + 100
+    assert readable.feed(b"password=hunter22\nnext\n") == b"next\n"
+    assert readable.end() == b""
+
+
+def test_reading_a_log_holds_no_more_than_a_line_of_it() -> None:
+    """However long it is: what went in comes out at once."""
+    readable, line = Readable(), b"building module 1234 of 5678, all is well so far\n"
+    came = went = 0
+    for _ in range(200):
+        piece = line * 400 + line[:20]
+        came, went = came + len(piece), went + len(readable.feed(piece))
+        assert came - went <= 200 * 20
