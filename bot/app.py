@@ -366,7 +366,7 @@ class App:
         shell = ShellDelivery(self.runs, settings.config, self.http)
         deliveries: dict[str, Delivery] = {"shell": outside.wrap("delivery", shell)}
         if settings.kubeconfig is not None or settings.kubernetes_in_cluster:
-            deliveries["kubernetes"] = outside.wrap("kubernetes", self._kubernetes(outside))
+            deliveries |= {name: outside.wrap(name, one) for name, one in self._kubernetes(outside).items()}
         if not settings.argocd:
             return deliveries
         from bot.delivery.argocd import ArgoCD
@@ -382,13 +382,16 @@ class App:
         self._closing.append(argocd.close)
         return deliveries | {"argocd": outside.wrap("argocd", argocd)}
 
-    def _kubernetes(self, outside: Outside) -> Delivery:
-        """Plain clusters; the client is heavy, so it is imported only where one is set up."""
+    def _kubernetes(self, outside: Outside) -> dict[str, Delivery]:
+        """Clusters without Argo CD; the client is heavy, so it is imported only where one is set up."""
+        from bot.delivery.canary import CanaryPair
         from bot.delivery.kubernetes import Clusters, Kubernetes
+        from bot.delivery.rollouts_api import Rollouts
 
-        kubernetes = Kubernetes(Clusters(self.settings.kubeconfig), clock=outside.clock)
-        self._closing.append(kubernetes.close)
-        return kubernetes
+        clusters = Clusters(self.settings.kubeconfig)
+        made = [kind(clusters, clock=outside.clock) for kind in (Kubernetes, CanaryPair, Rollouts)]
+        self._closing.extend(one.close for one in made)
+        return {one.name: one for one in made}
 
     def _delivery_told(self, intent: str) -> None:
         deployment_id = self.workflow.deployment_of(intent)

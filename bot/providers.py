@@ -26,7 +26,7 @@ def known_here() -> Known:
 def known_everywhere() -> Known:
     """With the options of every system whose model loads without its SDK, for `slipway check`."""
     from bot.delivery.argocd import ArgoOptions
-    from bot.delivery.kubernetes_options import KubernetesOptions
+    from bot.delivery.kubernetes_options import CanaryOptions, KubernetesOptions, RolloutOptions
     from bot.pipelines.github import GitHubOptions
     from bot.pipelines.gitlab import GitLabOptions
     from bot.pipelines.jenkins import JenkinsOptions
@@ -37,7 +37,9 @@ def known_everywhere() -> Known:
     known = known_here()
     more: dict[tuple[str, str], type[BaseModel]] = {
         ("delivery", "argocd"): ArgoOptions,
+        ("delivery", "canary"): CanaryOptions,
         ("delivery", "kubernetes"): KubernetesOptions,
+        ("delivery", "rollouts"): RolloutOptions,
         ("pipeline", "github"): GitHubOptions,
         ("pipeline", "gitlab"): GitLabOptions,
         ("pipeline", "jenkins"): JenkinsOptions,

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bot.catalog import languages, messages
+from bot.catalog.metrics import metric_rule
 from bot.catalog.model import (
     BuildRule,
     DeliverySpec,
@@ -18,7 +19,6 @@ from bot.catalog.model import (
     GrayRule,
     MergeBy,
     MergeRequestRule,
-    MetricRule,
     Person,
     PipelineSpec,
     PromoteRule,
@@ -137,7 +137,7 @@ def _beside(ci: Mapping[str, Any], name: str, own: Mapping[str, Any]) -> Pipelin
 
 def _gray(values: Mapping[str, Any]) -> GrayRule:
     lists = {name: tuple(values[name]) for name in ("pauses", "weights") if name in values}
-    metrics = tuple(MetricRule(**metric.__dict__) for metric in values.get("metrics", ()))
+    metrics = tuple(metric_rule(metric) for metric in values.get("metrics", ()))
     return GrayRule(**{**values, **lists, "metrics": metrics})
 
 

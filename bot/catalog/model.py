@@ -106,8 +106,10 @@ class VerifyRule:
 
 @dataclass(frozen=True, slots=True)
 class MetricRule:
-    """A number that tells whether a release is well. query: PromQL, with {service}, {environment}, {team} and {digest}.
+    """A number that tells whether a release is well.
 
+    query: PromQL, with {service}, {environment}, {team}, {version}, {digest}, and {stable} and {stable_digest} of the
+    version that ran before.
     min and max: what is allowed, both included. baseline: a second query of the stable version; the number may then be
     at most `factor` times as large (max_factor) or must be at least that share of it (min_factor).
     """

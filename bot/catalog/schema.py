@@ -262,10 +262,27 @@ class VerifyIn(Written):
 class MetricIn(Written):
     """A number that tells whether a release is well."""
 
-    name: str
+    name: str = ""
     """What people call it, for instance success rate."""
-    query: str
-    """PromQL; may contain {service}, {environment}, {team} and {digest}."""
+    query: str = ""
+    """PromQL; may contain {service}, {environment}, {team}, {version}, {digest}, {stable} and {stable_digest}."""
+    success_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Instead of a query: the least share of requests that must not fail, for instance 0.99."""
+    latency: Annotated[float, Field(gt=0)] | None = None
+    """Instead of a query: the most seconds that `quantile` of the requests may take."""
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    selector: str = 'app="{service}"'
+    """Labels of the service's series, for success_rate and latency."""
+    metric: str = ""
+    """Their metric; left out: http_requests_total and http_request_duration_seconds_bucket."""
+    failed: str = 'code=~"5.."'
+    """Labels of failed requests."""
+    window: str = "2m"
+    """Over how long they are counted."""
+    compare: str = ""
+    """The label that holds the version: the new one is compared with the one that ran before, by `factor`."""
+    factor: Annotated[float, Field(gt=0)] | None = None
+    """The least share of the stable success rate, or the most times the stable latency."""
     min: float | None = None
     """The least that is good."""
     max: float | None = None
@@ -279,6 +296,15 @@ class MetricIn(Written):
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> MetricIn:
+        ways = (bool(self.query), self.success_rate is not None, self.latency is not None)
+        if sum(ways) != 1:
+            raise ValueError("give exactly one of query, success_rate and latency")
+        if not self.query:
+            if bool(self.compare) != (self.factor is not None):
+                raise ValueError("compare and factor belong together")
+            return self
+        if not self.name:
+            raise ValueError("a query needs a name")
         if all(limit is None for limit in (self.min, self.max, self.min_factor, self.max_factor)):
             raise ValueError("give min or max, or a baseline with min_factor or max_factor")
         if bool(self.baseline) != (self.min_factor is not None or self.max_factor is not None):

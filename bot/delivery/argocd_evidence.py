@@ -15,6 +15,7 @@ from bot import logs
 from bot.delivery.argocd_api import AppRef, ArgoApi
 from bot.delivery.argocd_model import Application, Json
 from bot.delivery.base import DeliveryFailure
+from bot.delivery.rollouts import analysis_lines
 from bot.errors import ProviderError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -92,11 +93,19 @@ async def evidence(api: ArgoApi, ref: AppRef, app: Application, image: str) -> D
 async def _of_pods(api: ArgoApi, ref: AppRef) -> tuple[str, list[str]]:
     """A sentence about the worst pod, and the lines of at most three."""
     tree = await api.tree(ref)
+    lines = await _of_analyses(api, ref, tree)
     ill = [pod for pod in _newest_first(tree) if _info(pod, "Status Reason") not in _FINE][:_PODS_ASKED]
-    lines: list[str] = []
     for pod in ill:
         lines += await _of_pod(api, ref, pod)
     return (_trouble(ill[0]) if ill else ""), lines
+
+
+async def _of_analyses(api: ArgoApi, ref: AppRef, tree: Json) -> list[str]:
+    """The metrics by which the newest analysis of a Rollout gave it up."""
+    runs = [node for node in tree.get("nodes") or [] if node.get("kind") == "AnalysisRun"]
+    bad = [node for node in runs if _mapping(node.get("health")).get("status") in ("Degraded", "Suspended")]
+    newest = sorted(bad, key=lambda node: str(node.get("createdAt") or ""))[-1:]
+    return [line for node in newest for line in analysis_lines(await api.resource(ref, node))]
 
 
 async def _of_pod(api: ArgoApi, ref: AppRef, pod: Json) -> list[str]:

@@ -83,7 +83,8 @@ class Clusters:
 
     async def close(self) -> None:
         """End all connections."""
-        for one in self._clients.values():
+        while self._clients:
+            _, one = self._clients.popitem()
             await one.close()  # type: ignore[no-untyped-call]
 
 
@@ -91,6 +92,7 @@ class Kubernetes:
     """Brings an image to run by patching a Deployment."""
 
     name = "kubernetes"
+    options_model: type[KubernetesOptions] = KubernetesOptions
 
     def __init__(self, clusters: Clusters, *, clock: Clock = utc_now) -> None:
         """Clients are made when first needed."""
@@ -123,21 +125,20 @@ class Kubernetes:
         async with self._locks.setdefault((options.context, options.namespace, options.deployment), asyncio.Lock()):
             deployment = await self._deployment(options)
             if deployment is None:
-                raise _missing(options)
-            if _annotation(deployment, INTENT) != request.intent:
+                raise missing(options)
+            if annotation(deployment, INTENT) != request.intent:
                 deployment = await self._patch(options, deployment, request)
-            (await self._watch(options)).keep(options.deployment, deployment)
+            await self._keep(options, deployment)
         return await self._progress(options, deployment, request)
 
     async def look(self, request: SyncRequest) -> SyncProgress | None:
         """How far this intent is, or None if the Deployment does not carry it."""
         options = self._options(request.service, request.target)
-        watch = await self._watch(options)
         self._interest[_where(options), options.deployment] = request.intent
-        deployment = watch.known(options.deployment) or await self._deployment(options)
-        if deployment is None or _annotation(deployment, INTENT) != request.intent:
+        deployment = await self._known(options) or await self._deployment(options)
+        if deployment is None or annotation(deployment, INTENT) != request.intent:
             return None
-        watch.keep(options.deployment, deployment)
+        await self._keep(options, deployment)
         return await self._progress(options, deployment, request)
 
     async def running(self, service: Service, target: Target) -> Running | None:
@@ -148,25 +149,27 @@ class Kubernetes:
         if deployment is None or not pods:
             return None
         digests = {digest for pod in pods for digest in _digests(pod, options)}
-        release = _annotation(deployment, RELEASE)
+        release = annotation(deployment, RELEASE)
         if len(digests) != 1:
             return Running("", "", False, target.url, "Old and new pods run side by side.")
-        state, said = rollout_status(deployment, options.kind)
+        state, said = self._status(options, deployment)
         trouble = next((text for pod in pods if (text := _trouble(pod))), "")
         message = trouble or ("" if state is SyncState.SUCCEEDED else said)
         return Running(digests.pop(), release, not message, target.url, message)
 
     async def failure(self, request: SyncRequest) -> DeliveryFailure:
         """The rollout's sentence, then of the worst pods reason, events and last lines."""
-        options = self._options(request.service, request.target)
+        return await self._failure(self._options(request.service, request.target))
+
+    async def _failure(self, options: KubernetesOptions) -> DeliveryFailure:
         deployment = await self._deployment(options)
         if deployment is None:
-            return DeliveryFailure(_missing(options).message)
+            return DeliveryFailure(missing(options).message)
         ill = [pod for pod in await self._pods(options, deployment) if _trouble(pod)][:3]
         lines: list[str] = []
         for pod in ill:
             lines += await self._evidence(options, pod)
-        said = _trouble(ill[0]) if ill else rollout_status(deployment, options.kind)[1]
+        said = _trouble(ill[0]) if ill else self._status(options, deployment)[1]
         shown = [logs.redact(logs.clean(line))[: logs.LINE_LIMIT] for line in lines if line.strip()]
         return DeliveryFailure(logs.redact(said), tuple(dict.fromkeys(shown))[:20])
 
@@ -190,14 +193,14 @@ class Kubernetes:
 
     def _options(self, service: Service, target: Target) -> KubernetesOptions:
         where = f"delivery.options of {service.name} in {target.environment}"
-        options = read_options(KubernetesOptions, dict(target.delivery.options), where)
+        options = read_options(self.options_model, dict(target.delivery.options), where)
         values = {"service": service.name, "environment": target.environment, "team": service.team}
-        names = ("image", "namespace", "deployment", "container", "context")
-        return options.model_copy(update={name: _fill(getattr(options, name), values) for name in names})
+        texts = {name: value for name, value in options if type(value) is str}
+        return options.model_copy(update={name: _fill(value, values) for name, value in texts.items()})
 
     async def _deployment(self, options: KubernetesOptions) -> Json | None:
         read = await self._call("read", options)
-        return await _read(lambda: read(options.deployment, options.namespace, _request_timeout=TIMEOUT))
+        return await read_json(lambda: read(options.deployment, options.namespace, _request_timeout=TIMEOUT))
 
     async def _call(self, verb: str, options: KubernetesOptions) -> Ask:
         """The client's method for this kind of workload, with a raw response."""
@@ -205,6 +208,17 @@ class Kubernetes:
         name = f"{verb}_namespaced_{_CALLS[options.kind]}_without_preload_content"
         method: Ask = getattr(api, name)
         return method
+
+    async def _known(self, options: KubernetesOptions) -> Json | None:
+        """The workload as the watch saw it last, None if it does not run."""
+        return (await self._watch(options)).known(options.deployment)
+
+    async def _keep(self, options: KubernetesOptions, workload: Json) -> None:
+        (await self._watch(options)).keep(options.deployment, workload)
+
+    async def _told(self, options: KubernetesOptions) -> bool:
+        """Whether changes are heard of without asking."""
+        return (await self._watch(options)).is_live
 
     async def _watch(self, options: KubernetesOptions) -> NamespaceWatch:
         where = _where(options)
@@ -219,34 +233,45 @@ class Kubernetes:
             self._listener(intent)
 
     async def _patch(self, options: KubernetesOptions, seen: Json, request: SyncRequest) -> Json:
-        """One strategic merge patch, guarded by the resource version we saw."""
-        image = f"{options.image}:{request.version}@{request.digest}"
+        """The image and our intent, in one patch."""
+        container = {"name": options.container, "image": self._image(options, seen, request)}
+        return await self._apply(
+            options, seen, self._notes(request), {"template": {"spec": {"containers": [container]}}}
+        )
+
+    def _notes(self, request: SyncRequest) -> dict[str, str]:
+        """What a workload carries of us."""
+        return {INTENT: request.intent, AT: self._clock().isoformat(), RELEASE: request.version}
+
+    def _image(self, options: KubernetesOptions, seen: Json, request: SyncRequest) -> str:
+        """By tag and digest. Raises ProviderRejected: no digest, or no such container."""
         if not _DIGEST.fullmatch(request.digest):
             raise ProviderRejected("The release has no image digest.", hint="Have the pipeline push an image.")
-        notes = {INTENT: request.intent, AT: self._clock().isoformat(), RELEASE: request.version}
-        body = {
-            "metadata": {"annotations": notes, "resourceVersion": section(seen, "metadata").get("resourceVersion")},
-            "spec": {"template": {"spec": {"containers": [{"name": options.container, "image": image}]}}},
-        }
-        names = [item.get("name") for item in _pod_spec(seen).get("containers") or []]
+        names = [item.get("name") for item in pod_spec(seen).get("containers") or []]
         if options.container not in names:  # A strategic merge would add a second container.
             raise ProviderRejected(
                 f"{options.kind} {options.deployment} has no container {options.container}; it has {', '.join(names)}.",
                 hint="Correct `delivery.options.container`.",
             )
+        return f"{options.image}:{request.version}@{request.digest}"
+
+    async def _apply(self, options: KubernetesOptions, seen: Json, notes: Json, spec: Json) -> Json:
+        """One strategic merge patch, guarded by the resource version we saw."""
+        version = section(seen, "metadata").get("resourceVersion")
+        body = {"metadata": {"annotations": notes, "resourceVersion": version}, "spec": spec}
         patch = await self._call("patch", options)
-        answer = await _read(
+        answer = await read_json(
             lambda: patch(
                 options.deployment, options.namespace, body, field_manager="slipway", _request_timeout=TIMEOUT
             ),
             writing=True,
         )
         if answer is None:
-            raise _missing(options)
+            raise missing(options)
         return answer
 
     async def _progress(self, options: KubernetesOptions, deployment: Json, request: SyncRequest) -> SyncProgress:
-        state, said = rollout_status(deployment, options.kind)
+        state, said = self._status(options, deployment)
         numbers = counts(deployment, options.kind)
         total, applied, healthy = numbers.total, numbers.updated, numbers.available
         if state is SyncState.RUNNING:
@@ -259,14 +284,16 @@ class Kubernetes:
                 state, said = SyncState.FAILED, f"Not done in time. {said}"
         done = min(applied, total) + min(healthy, applied)
         percent = 100 if state is SyncState.SUCCEEDED else min(99, round(50 * done / total)) if total else 0
-        told = (await self._watch(options)).is_live
+        told = await self._told(options)
         return SyncProgress(state, said, applied, min(healthy, applied), total, percent, told)
+
+    def _status(self, options: KubernetesOptions, workload: Json) -> tuple[SyncState, str]:
+        """Whether its rollout is done, and what it waits for."""
+        return rollout_status(workload, options.kind)
 
     async def _hopeless(self, options: KubernetesOptions, deployment: Json) -> str:
         """Why waiting on makes no sense; the workload's own deadline would tell it ten minutes later."""
-        image = next(
-            (c.get("image") for c in _pod_spec(deployment)["containers"] if c["name"] == options.container), ""
-        )
+        image = next((c.get("image") for c in pod_spec(deployment)["containers"] if c["name"] == options.container), "")
         elapsed = self._clock() - _started(deployment, self._clock())
         for pod in await self._pods(options, deployment):
             if all(item.get("image") != image for item in section(pod, "spec").get("containers") or []):
@@ -285,7 +312,7 @@ class Kubernetes:
         if not selector:
             return []
         api = client.CoreV1Api(await self._clusters.get(options.context))
-        body = await _read(
+        body = await read_json(
             lambda: api.list_namespaced_pod_without_preload_content(
                 options.namespace, label_selector=selector, _request_timeout=TIMEOUT
             )
@@ -312,7 +339,7 @@ class Kubernetes:
                 )
             )
             lines += logs.error_lines(text.splitlines(), limit=8)
-        events = await _read(
+        events = await read_json(
             lambda: api.list_namespaced_event_without_preload_content(
                 options.namespace, field_selector=f"involvedObject.name={name}", _request_timeout=TIMEOUT
             )
@@ -321,7 +348,7 @@ class Kubernetes:
         return [*lines, *(f"{item.get('reason')}: {item.get('message')}" for item in warnings[-5:])]
 
 
-async def _read(call: Callable[[], Awaitable[Any]], *, writing: bool = False) -> Json | None:
+async def read_json(call: Callable[[], Awaitable[Any]], *, writing: bool = False) -> Json | None:
     """One answer as JSON, None for 404. Raises ProviderError."""
     try:
         response = await call()
@@ -376,7 +403,7 @@ def _refused(status: int, body: str, *, writing: bool) -> ProviderError:
 
 def _started(deployment: Json, now: datetime) -> datetime:
     try:
-        return datetime.fromisoformat(_annotation(deployment, AT)).astimezone(UTC)
+        return datetime.fromisoformat(annotation(deployment, AT)).astimezone(UTC)
     except ValueError:
         return now
 
@@ -409,9 +436,10 @@ def _where(options: KubernetesOptions) -> Where:
     return options.context, options.namespace, options.kind
 
 
-def _missing(options: KubernetesOptions) -> ProviderRejected:
+def missing(options: KubernetesOptions, kind: str = "") -> ProviderRejected:
+    """The workload is not there. kind: if it is none of Kubernetes' own."""
     return ProviderRejected(
-        f"There is no {options.kind} {options.deployment} in namespace {options.namespace}.",
+        f"There is no {kind or options.kind} {options.deployment} in namespace {options.namespace}.",
         hint="Create it once, or correct `delivery.options`.",
     )
 
@@ -421,11 +449,13 @@ def _no_gray(request: SyncRequest) -> ProviderRejected:
     return ProviderRejected(f"{where} is a plain Deployment, which has no gray stage.", hint="Wait, or cancel it.")
 
 
-def _annotation(deployment: Json, name: str) -> str:
+def annotation(deployment: Json, name: str) -> str:
+    """The value of an annotation, empty if there is none."""
     return str(section(section(deployment, "metadata"), "annotations").get(name) or "")
 
 
-def _pod_spec(deployment: Json) -> Json:
+def pod_spec(deployment: Json) -> Json:
+    """What its pods are made of."""
     return section(section(section(deployment, "spec"), "template"), "spec")
 
 

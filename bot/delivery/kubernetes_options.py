@@ -26,3 +26,18 @@ class KubernetesOptions(Options):
     container: str = "{service}"
     context: str = ""
     timeout: Duration = timedelta(minutes=10)
+
+
+class CanaryOptions(KubernetesOptions):
+    """Of the provider `canary`: a pair of Deployments behind one Service. canary: the other one's name.
+
+    Both have the same container; their selectors differ, for instance by `track: stable` and `track: canary`.
+    """
+
+    canary: str = "{service}-canary"
+
+
+class RolloutOptions(KubernetesOptions):
+    """Of the provider `rollouts`: an Argo Rollout, without Argo CD. rollout: its name."""
+
+    rollout: str = "{service}"

@@ -26,6 +26,46 @@ def pause_of(name: str, manifest: Mapping[str, Any]) -> GrayStage:
     )
 
 
+def phase_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    """`Healthy`, `Degraded`, `Progressing` or `Paused`, as its own program decides it, and the message.
+
+    Until the controller has seen the newest spec, and while it ends a pause, what the status says is of before.
+    """
+    status, metadata = _map(manifest, "status"), _map(manifest, "metadata")
+    if str(status.get("observedGeneration") or "") != str(metadata.get("generation") or ""):
+        return "Progressing", "Waiting until the controller has seen the change."
+    if status.get("controllerPause") and not status.get("pauseConditions"):
+        return "Progressing", "The pause is being ended."
+    return str(status.get("phase") or "Progressing"), str(status.get("message") or "")
+
+
+def analysis_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """The analysis runs that a Rollout names and that are not going well."""
+    status = _map(manifest, "status")
+    canary, blue = _map(status, "canary"), _map(status, "blueGreen")
+    named = [
+        _map(canary, "currentStepAnalysisRunStatus"),
+        _map(canary, "currentBackgroundAnalysisRunStatus"),
+        _map(blue, "prePromotionAnalysisRunStatus"),
+        _map(blue, "postPromotionAnalysisRunStatus"),
+    ]
+    bad = ("Failed", "Error", "Inconclusive")
+    return tuple(str(one["name"]) for one in named if one.get("name") and one.get("status") in bad)
+
+
+def analysis_lines(run: Mapping[str, Any]) -> list[str]:
+    """Of an AnalysisRun: each metric that did not pass, its last value, and why."""
+    lines = []
+    for metric in _map(run, "status").get("metricResults") or []:
+        if metric.get("phase") in (None, "Successful", "Running", "Pending"):
+            continue
+        measured = (metric.get("measurements") or [{}])[-1]
+        value = f", last value {measured.get('value')}" if measured.get("value") else ""
+        said = metric.get("message") or measured.get("message") or ""
+        lines.append(f"analysis {metric.get('name')} is {metric.get('phase')}{value}{f': {said}' if said else ''}")
+    return lines
+
+
 def _weight(status: Mapping[str, Any], steps: Sequence[Any], index: int) -> int | None:
     """What traffic routing reports, else the last weight that was set."""
     routed = _map(_map(_map(status, "canary"), "weights"), "canary").get("weight")

@@ -474,7 +474,10 @@ class Workflow:
         if self._providers.metrics is None:
             said = "no Prometheus is set up"
             return known.model_copy(update={"health": Health.UNKNOWN.value, "said": said, "checked_at": now})
-        result = await self._providers.metrics.check(service, target, seen.digest, target.gray.metrics)
+        before = seen.data.before or Before()
+        release = {"version": seen.release_version, "digest": seen.digest}
+        release |= {"stable": before.version, "stable_digest": before.digest}
+        result = await self._providers.metrics.check(service, target, release, target.gray.metrics)
         return known.model_copy(update={"health": result.health.value, "said": result.message, "checked_at": now})
 
     async def _abort(self, seen: Deployment, delivery: Delivery, request: SyncRequest, why: str) -> Outcome:

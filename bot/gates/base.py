@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -85,6 +85,11 @@ class MetricsResult:
 class Metrics(Protocol):
     """Numbers that tell whether what runs is well."""
 
-    async def check(self, service: Service, target: Target, digest: str, rules: Sequence[MetricRule]) -> MetricsResult:
-        """Ask for every number and compare; one that is bad decides. An unreachable system is UNKNOWN, no error."""
+    async def check(
+        self, service: Service, target: Target, release: Mapping[str, str], rules: Sequence[MetricRule]
+    ) -> MetricsResult:
+        """Ask for every number and compare; one that is bad decides. An unreachable system is UNKNOWN, no error.
+
+        release: `version` and `digest`, and `stable` and `stable_digest` of what ran before, empty if nothing did.
+        """
         ...

@@ -30,9 +30,14 @@ class Prometheus:
         self._url = f"{url.rstrip('/')}/api/v1/query"
         self._token = token
 
-    async def check(self, service: Service, target: Target, digest: str, rules: Sequence[MetricRule]) -> MetricsResult:
-        """Ask for every number and compare; one that is bad decides. An unreachable system is UNKNOWN, no error."""
-        values = {"service": service.name, "environment": target.environment, "team": service.team, "digest": digest}
+    async def check(
+        self, service: Service, target: Target, release: Mapping[str, str], rules: Sequence[MetricRule]
+    ) -> MetricsResult:
+        """Ask for every number and compare; one that is bad decides. An unreachable system is UNKNOWN, no error.
+
+        release: `version` and `digest`, and `stable` and `stable_digest` of what ran before, empty if nothing did.
+        """
+        values = {"service": service.name, "environment": target.environment, "team": service.team, **release}
         judged = await asyncio.gather(*(self._judge(rule, values) for rule in rules))
         worst = next((h for h in (Health.BAD, Health.UNKNOWN) if any(one[0] is h for one in judged)), Health.GOOD)
         return MetricsResult(worst, "; ".join(said for health, said in judged if health is worst or len(judged) == 1))
@@ -41,7 +46,7 @@ class Prometheus:
         number, why = await self._ask(rule.query, values)
         if number is None:
             return Health.UNKNOWN, f"{rule.name}: {why}"
-        if not rule.baseline:
+        if not rule.baseline or _has_no_stable(rule, values):
             return judge(rule, number)
         baseline, why = await self._ask(rule.baseline, values)
         if baseline is None:
@@ -93,6 +98,11 @@ def _number(data: Mapping[str, Any]) -> tuple[float | None, str]:
     except (TypeError, ValueError, IndexError):
         return None, "no number"
     return (None, "no data") if math.isnan(number) else (number, "")
+
+
+def _has_no_stable(rule: MetricRule, values: Mapping[str, str]) -> bool:
+    """The first release of all has no other one to be measured by; its own limits count."""
+    return any(f"{{{name}}}" in rule.baseline and not values.get(name) for name in ("stable", "stable_digest"))
 
 
 def _filled(query: str, values: Mapping[str, str]) -> str:

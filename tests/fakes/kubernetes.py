@@ -16,6 +16,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.rollouts import FakeRollouts
+
 Json = dict[str, Any]
 STRATEGIC = "application/strategic-merge-patch+json"
 PLURALS = {"deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet"}
@@ -42,6 +44,7 @@ class FakeKubernetes:
     logs: list[str] = field(default_factory=list)
     content_types: list[str] = field(default_factory=list)
     url: str = ""
+    rollouts_api: FakeRollouts = field(init=False)
     used: set[tuple[str, str]] = field(default_factory=set)
     gets: int = 0
     lists: int = 0
@@ -51,6 +54,10 @@ class FakeKubernetes:
     _listeners: list[asyncio.Queue[Json | None]] = field(default_factory=list)
     _version: int = 1
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """The controller of Rollouts lives in the same cluster."""
+        self.rollouts_api = FakeRollouts(self.pods)
 
     def add(self, name: str, *containers: str, kind: str = "Deployment") -> None:
         """A workload that has no pods yet."""
@@ -99,7 +106,8 @@ class FakeKubernetes:
     async def _roll(self, name: str) -> None:
         deployment = self.deployments[name]
         image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
-        status: Json = {"replicas": self.replicas, "updatedReplicas": 0, "availableReplicas": self.replicas}
+        wanted = int(deployment["spec"]["replicas"])
+        status: Json = {"replicas": wanted, "updatedReplicas": 0, "availableReplicas": wanted}
         await asyncio.sleep(self.pace)
         deployment["status"] = self._status(deployment, status)
         self.changed(name)
@@ -113,13 +121,13 @@ class FakeKubernetes:
             deployment["status"]["conditions"] = [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
             return self.changed(name)
         await asyncio.sleep(self.pace)
-        status |= {"updatedReplicas": self.replicas, "availableReplicas": 0}
+        status |= {"updatedReplicas": wanted, "availableReplicas": 0}
         deployment["status"] = self._status(deployment, status)
-        self.pods[name] = [self._pod(name, n, image) for n in range(self.replicas)]
+        self.pods[name] = [self._pod(name, n, image) for n in range(wanted)]
         self.changed(name)
         if self.outcome == "good":
             await asyncio.sleep(self.pace)
-            deployment["status"] = self._status(deployment, status | {"availableReplicas": self.replicas})
+            deployment["status"] = self._status(deployment, status | {"availableReplicas": wanted})
             self.changed(name)
 
     def _status(self, workload: Json, numbers: Json) -> Json:
@@ -135,7 +143,8 @@ class FakeKubernetes:
         return numbers | seen
 
     def _pod(self, name: str, number: int, image: str) -> Json:
-        container: Json = {"name": name, "ready": True, "restartCount": 0, "state": {"running": {}}}
+        named = self.deployments[name]["spec"]["template"]["spec"]["containers"][0]["name"]
+        container: Json = {"name": named, "ready": True, "restartCount": 0, "state": {"running": {}}}
         if self.outcome == "crashing":
             container |= {"ready": False, "restartCount": 4}
             container["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}}
@@ -144,7 +153,7 @@ class FakeKubernetes:
             container |= {"ready": False, "state": {"waiting": {"reason": "InvalidImageName"}}}
         return {
             "metadata": {"name": f"{name}-{number}", "labels": {"app": name}},
-            "spec": {"containers": [{"name": name, "image": image}]},
+            "spec": {"containers": [{"name": named, "image": image}]},
             "status": {"phase": "Running", "containerStatuses": [container | {"imageID": image}]},
         }
 
@@ -160,6 +169,7 @@ class FakeKubernetes:
                 web.get(workloads, self._workloads),
                 web.get(f"{workloads}/{{name}}", self._get),
                 web.patch(f"{workloads}/{{name}}", self._patch),
+                *self.rollouts_api.routes(),
                 web.get(f"{base}/pods", self._list),
                 web.get(f"{base}/pods/{{pod}}/log", self._log),
                 web.get(f"{base}/events", self._events),
@@ -246,7 +256,8 @@ class FakeKubernetes:
         metadata = found["metadata"]
         metadata["annotations"] |= body["metadata"]["annotations"]
         metadata["generation"] += 1
-        for wanted in body["spec"]["template"]["spec"]["containers"]:
+        found["spec"]["replicas"] = body["spec"].get("replicas", found["spec"]["replicas"])
+        for wanted in body["spec"].get("template", {"spec": {"containers": []}})["spec"]["containers"]:
             for container in found["spec"]["template"]["spec"]["containers"]:
                 if container["name"] == wanted["name"]:
                     container |= wanted

@@ -8,7 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from bot.catalog.metrics import metric_rule
 from bot.catalog.model import MetricRule
+from bot.catalog.schema import MetricIn
 from bot.gates.base import Health, MetricsResult
 from bot.gates.prometheus import Prometheus, judge
 from tests.fakes.catalogs import make_service, make_target
@@ -16,6 +18,7 @@ from tests.fakes.prometheus import FakePrometheus, running_prometheus
 
 SUCCESS = MetricRule("success", 'ok{app="{service}",env="{environment}"}', min=0.99)
 FILLED = 'ok{app="hello",env="prod"}'
+RELEASE = {"version": "2.0", "digest": "sha256:2", "stable": "1.0", "stable_digest": "sha256:1"}
 LATENCY = MetricRule("latency", "p99", max_factor=1.2, baseline="p99_stable")
 
 
@@ -25,11 +28,13 @@ async def fake() -> AsyncIterator[FakePrometheus]:
         yield fake
 
 
-async def check(fake: FakePrometheus, *rules: MetricRule, token: str = "") -> MetricsResult:
+async def check(
+    fake: FakePrometheus, *rules: MetricRule, token: str = "", release: dict[str, str] | None = None
+) -> MetricsResult:
     target = make_target()
     async with httpx.AsyncClient() as http:
         prometheus = Prometheus(http, fake.url, SecretStr(token) if token else None)
-        return await prometheus.check(make_service(target), target, "sha256:1", rules)
+        return await prometheus.check(make_service(target), target, release or RELEASE, rules)
 
 
 LIMITS = [
@@ -92,3 +97,29 @@ async def test_an_unreachable_or_refusing_prometheus_is_unknown(fake: FakePromet
     assert "wrong-token" not in result.message
     fake.url = "http://127.0.0.1:9"
     assert (await check(fake, SUCCESS)).message == "success: Prometheus gave no answer (ConnectError)"
+
+
+async def test_the_new_version_is_measured_by_the_one_that_ran_before(fake: FakePrometheus) -> None:
+    """Each version's own series; the very first release of all has only its own limits."""
+    rule = MetricRule("success", 'ok{v="{version}"}', min=0.5, baseline='ok{v="{stable}"}', min_factor=0.95)
+    fake.answers = {'ok{v="2.0"}': "0.9", 'ok{v="1.0"}': "0.99"}
+    result = await check(fake, rule)
+    assert (result.health, result.message) == (Health.BAD, "success is 0.9, at least 0.9405 is good (stable: 0.99)")
+    first = await check(fake, rule, release=RELEASE | {"stable": "", "stable_digest": ""})
+    assert first.health is Health.GOOD
+
+
+async def test_success_rate_and_latency_need_no_promql(fake: FakePrometheus) -> None:
+    """Two lines of the catalog become the queries that everybody writes, compared by a label with the stable one."""
+    rate = metric_rule(MetricIn(success_rate=0.99))
+    slow = metric_rule(MetricIn(latency=0.3, quantile=0.95, compare="version", factor=1.2))
+    labels = 'app="hello"'
+    total = f"sum(rate(http_requests_total{{{labels}}}[2m]))"
+    failed = f'sum(rate(http_requests_total{{{labels},code=~"5.."}}[2m]))'
+    bucket = f'http_request_duration_seconds_bucket{{{labels},version="%s"}}[2m]'
+    asked = [f"histogram_quantile(0.95, sum by (le) (rate({bucket % one})))" for one in ("2.0", "1.0")]
+    fake.answers = {f"1 - ({failed} or vector(0)) / {total}": "0.995", asked[0]: "0.25", asked[1]: "0.2"}
+    result = await check(fake, rate, slow)
+    assert result.health is Health.BAD
+    assert result.message == "latency (p95) is 0.25, at most 0.24 is good (stable: 0.2)"
+    assert set(fake.asked) == set(fake.answers)
