@@ -36,7 +36,10 @@ def phase_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
         return "Progressing", "Waiting until the controller has seen the change."
     if status.get("controllerPause") and not status.get("pauseConditions"):
         return "Progressing", "The pause is being ended."
-    return str(status.get("phase") or "Progressing"), str(status.get("message") or "")
+    phase, message = str(status.get("phase") or "Progressing"), str(status.get("message") or "")
+    if phase == "Degraded" and message.startswith("RolloutAborted") and not status.get("abort"):
+        return "Progressing", "It is tried again."
+    return phase, message
 
 
 def analysis_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:

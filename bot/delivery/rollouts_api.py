@@ -110,6 +110,7 @@ class Rollouts(Kubernetes):
         made = await self._apply(options, seen, self._notes(request), spec)
         if section(seen, "status").get("abort") and containers == pod_spec(seen).get("containers"):
             await self._on_status(options, {"abort": False})  # The same version again: its program calls it a retry.
+            return await self._deployment(options) or made
         return made
 
     async def _apply(self, options: KubernetesOptions, seen: Json, notes: Json, spec: Json) -> Json:

@@ -256,6 +256,8 @@ PHASES: list[tuple[dict[str, Any], str]] = [
     ({"observedGeneration": "2", "phase": "Paused", "pauseConditions": [{}], "controllerPause": True}, "Paused"),
     ({"observedGeneration": "2", "phase": "Paused", "pauseConditions": None, "controllerPause": True}, "Progressing"),
     ({"observedGeneration": "2", "phase": "Degraded"}, "Degraded"),
+    ({"observedGeneration": "2", "phase": "Degraded", "message": "RolloutAborted: x", "abort": True}, "Degraded"),
+    ({"observedGeneration": "2", "phase": "Degraded", "message": "RolloutAborted: x"}, "Progressing"),
     ({}, "Progressing"),
 ]
 

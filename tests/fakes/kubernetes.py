@@ -286,7 +286,7 @@ def _access(request: web.Request) -> tuple[str, str]:
     """The resource and the verb of a request."""
     kind, *rest = request.path.partition("/namespaces/")[2].split("/")[1:]
     if request.method == "PATCH":
-        return kind, "patch"
+        return "/".join([kind, *rest[1:]]), "patch"
     if rest:
         return "/".join([kind, *rest[1:]]), "get"
     return kind, "watch" if request.query.get("watch") else "list"
