@@ -15,6 +15,7 @@ import bot.store.alerts
 import bot.store.console
 import bot.store.emergencies
 import bot.store.holds
+import bot.store.log_links
 import bot.store.tables
 import bot.store.trains  # noqa: F401
 from bot.store.database import Database, metadata
