@@ -153,9 +153,12 @@ COMMANDS: tuple[Command, ...] = with_aliases(
 )
 """In help order."""
 
-PLATFORMS = ("console", "slack", "feishu", "dingtalk", "wecom", "webhook")
+PLATFORMS = ("console", "slack", "feishu", "dingtalk", "wecom", "webhook", "github")
 PACE = {"console": 0.005, "dingtalk": 3.1, "wecom": 3.1}
 """Seconds between two messages to one place: DingTalk and WeCom take 20 a minute; Slack and Feishu pace themselves."""
+
+SWITCHES = {"github": "github_deployments"}
+"""Platforms whose switch is not called as they are."""
 
 Wrap = Callable[[str, Any], Any]
 """Given a part's name and the part, returns what is used in its place; tests cut the power there."""
@@ -197,7 +200,7 @@ class App:
         self.speaker = Speaker(self.catalog, self._locales())
         self.slack = self._slack_parts()
         self.feishu = self._feishu_parts()
-        platforms = tuple(name for name in PLATFORMS if getattr(settings, name))
+        platforms = tuple(name for name in PLATFORMS if getattr(settings, SWITCHES.get(name, name)))
         self.moves = Moves(self.catalog, platforms)
         self.http = _http_client()
         self.runs = ProcessRuns(data / "runs", clock=outside.clock)
@@ -427,6 +430,13 @@ class App:
 
             made = listening_clients(self.settings, self.http, outside.clock, self._closing)
             clients |= {name: outside.wrap(name, client) for name, client in made.items()}
+        if self.settings.github_deployments:
+            from bot.pipelines.outside import github_client
+            from notifiers.github import GitHubClient
+
+            http = github_client(self.settings, outside.clock)
+            self._closing.append(http.aclose)
+            clients["github"] = outside.wrap("github_deployments", GitHubClient(http))
         return clients
 
     def _routes(self, outside: Outside) -> Sequence[Any]:

@@ -22,7 +22,7 @@ from notifiers.card import Button, Card, Message, Step
 LOCALES = Path(__file__).parent / "locale"
 CHINESE = "zh_CN"
 ENGLISH = "en"
-FOR_MACHINES = frozenset({"webhook"})
+FOR_MACHINES = frozenset({"webhook", "github"})
 """Platforms whose readers are programs: always English."""
 MAX_SENTENCES = 16
 MAX_LENGTH = 4_000

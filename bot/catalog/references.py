@@ -39,9 +39,9 @@ class Known:
     not looked at.
     """
 
-    pipelines: frozenset[str] = frozenset({"shell", "jenkins", "gitlab", "github", "tekton", "yunxiao"})
+    pipelines: frozenset[str] = frozenset({"shell", "jenkins", "gitlab", "github", "tekton", "prow", "yunxiao"})
     deliveries: frozenset[str] = frozenset({"shell", "argocd", "kubernetes", "canary", "rollouts"})
-    platforms: frozenset[str] = frozenset({"console", "slack", "feishu", "dingtalk", "wecom", "webhook"})
+    platforms: frozenset[str] = frozenset({"console", "slack", "feishu", "dingtalk", "wecom", "webhook", "github"})
     formats: frozenset[str] = frozenset({"values", "helm", "kustomize", "manifest", "argocd-source"})
     gates: frozenset[str] = frozenset({"tests", "coverage", "sonarqube", "scan", "signature", "checks", "test_job"})
     options: Mapping[tuple[str, str], type[BaseModel]] = field(default_factory=dict)

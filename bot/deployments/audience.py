@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from bot.catalog.model import Catalog
+from bot.catalog.model import Catalog, Kind
 from bot.deployments.model import Deployment, State
 from bot.deployments.questions import question_of
 from bot.errors import Refused
@@ -16,6 +16,10 @@ TELLS_REQUESTER = frozenset({State.FAILED, State.ROLLED_BACK, State.REJECTED, St
 
 RESULTS_ONLY = frozenset({"dingtalk", "wecom", "webhook"})
 """Platforms whose messages cannot be edited: each state worth knowing is a message of its own."""
+
+
+SILENT = frozenset({"github"})
+"""Platforms that keep a record and tell no person."""
 
 
 def channel_of(catalog: Catalog, service: str, environment: str, platform: str) -> str:
@@ -35,7 +39,7 @@ def personal_places(catalog: Catalog, person: str, platforms: Sequence[str]) -> 
     if known is None or not known.active:
         return []
     places = []
-    for platform in platforms:
+    for platform in (one for one in platforms if one not in SILENT):
         accounts = (known.id,) if platform == "console" else known.chats.get(platform, ())
         places += [(platform, f"@{account}") for account in accounts[:1]]
     return places
@@ -49,7 +53,9 @@ def cards(catalog: Catalog, deployment: Deployment, platforms: Sequence[str]) ->
         places[origin.platform, origin.place] = origin.message_id or origin.thread
     for platform in platforms:
         channel = channel_of(catalog, deployment.service, deployment.environment, platform)
-        if channel:
+        if platform == "github":
+            channel = channel or _repository(catalog, deployment)
+        if channel and not (platform == "github" and deployment.kind is Kind.BUILD):
             places.setdefault((platform, channel), "")
     worth_knowing = deployment.state.is_final or deployment.state is State.AWAITING_APPROVAL
     return [
@@ -57,6 +63,17 @@ def cards(catalog: Catalog, deployment: Deployment, platforms: Sequence[str]) ->
         for (platform, place), thread in places.items()
         if worth_knowing or platform not in RESULTS_ONLY
     ]
+
+
+def _repository(catalog: Catalog, deployment: Deployment) -> str:
+    """`owner/repository` of a target that GitHub Actions build; empty for others."""
+    service = catalog.services.get(deployment.service)
+    target = service.targets.get(deployment.environment) if service is not None else None
+    if target is None or target.pipeline.provider != "github":
+        return ""
+    owner, _, rest = target.pipeline.name.strip("/").partition("/")
+    name = rest.partition("/")[0]
+    return f"{owner}/{name}" if owner and name else ""
 
 
 def _card_key(deployment: Deployment, platform: str, place: str) -> str:

@@ -108,6 +108,8 @@ def github_client(settings: CiSettings, clock: Clock = utc_now) -> httpx.AsyncCl
     from bot.pipelines.http import make_client
 
     address = settings.github_url.rstrip("/")
+    if not address:
+        raise _missing("SLIPWAY_GITHUB_DEPLOYMENTS", "SLIPWAY_GITHUB_URL")
     if token := settings.ci_secret("github_token"):
         return make_client(f"{address}/", {"Authorization": f"Bearer {token}"})
     return make_client(f"{address}/", auth=_github_app(settings, address, clock))
@@ -188,4 +190,4 @@ def _yunxiao(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
 
 
 def _missing(given: str, wanted: str) -> SlipwayError:
-    return SlipwayError(f"{given} is set but {wanted} is missing.", hint="Set it, or remove the address.")
+    return SlipwayError(f"{given} is set but {wanted} is missing.", hint="Set it, or remove the first.")

@@ -38,6 +38,7 @@ class CiSettings(BaseModel):
     github_app_id: str = Field(default="", alias="SLIPWAY_GITHUB_APP_ID", pattern=r"^[\w.]*$")
     github_installation: str = Field(default="", alias="SLIPWAY_GITHUB_INSTALLATION", pattern=r"^\d*$")
     github_app_key_file: Path | None = Field(default=None, alias="SLIPWAY_GITHUB_APP_KEY_FILE")
+    github_deployments: bool = Field(default=False, alias="SLIPWAY_GITHUB_DEPLOYMENTS")
     github_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_GITHUB_HOOK_SECRET")
     github_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_GITHUB_HOOK_SECRET_FILE")
 

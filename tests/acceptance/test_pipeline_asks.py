@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -71,13 +72,14 @@ async def test_an_input_step_is_answered_in_chat(world: World) -> None:
 
 
 async def test_who_asked_for_it_does_not_review_it(world: World) -> None:
-    """An environment of GitHub wants a second person; Slipway's account must not make one person two."""
+    """An environment of GitHub wants a second person, and hears itself what is deployed where, each state once."""
     world.push("second")
     inputs = {"version": "{version}", "commit": "{commit}"}
     builds_with(world, "github", "team/app/release.yml", inputs=inputs)
     fake = FakeGitHub("team/app/release.yml")
     fake.waiting = True
-    async with serving(fake.app) as url, slipway(world, github_url=url, github_token=SecretStr(TOKEN)) as running:
+    token: dict[str, Any] = {"github_token": SecretStr(TOKEN), "github_deployments": True}
+    async with serving(fake.app) as url, slipway(world, github_url=url, **token) as running:
         await running.say("owner", "/deploy app prod")
         await asked(running)
         people = running.app.catalog().people
@@ -86,5 +88,9 @@ async def test_who_asked_for_it_does_not_review_it(world: World) -> None:
         assert fake.reviews == []
         await running.app.deployments.decide(1, people["lead"], "continue")
         seen = await running.ends()
+        await running.quiet()
     assert seen.state is State.SUCCEEDED
+    assert [(one["ref"], one["environment"]) for one in fake.deployments] == [(seen.commit, "prod")]
+    assert fake.statuses[-1] == "success"
+    assert fake.statuses == list(dict.fromkeys(fake.statuses))
     assert fake.reviews == [{"environment_ids": [7], "state": "approved", "comment": "Lead in Slipway"}]

@@ -54,6 +54,8 @@ class FakeGitHub:
         self.posts = 0
         self.reviews: list[dict[str, Any]] = []
         self.tokens: list[str] = []
+        self.deployments: list[dict[str, Any]] = []
+        self.statuses: list[str] = []
         self.claims: list[dict[str, Any]] = []
         self.valid: set[str] = {TOKEN}
         self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST"])]))
@@ -67,6 +69,8 @@ class FakeGitHub:
             return self._install(token)
         if token not in self.valid:
             return JSONResponse({"message": "Bad credentials"}, 401)
+        if parts[:4] == ["repos", self.owner, self.repository, "deployments"]:
+            return await self._deployment(request, parts[4:])
         if parts[:4] != ["repos", self.owner, self.repository, "actions"]:
             return JSONResponse({"message": "Not Found"}, 404)
         match request.method, parts[4:]:
@@ -81,6 +85,16 @@ class FakeGitHub:
             case "GET", ["jobs", number, "logs"]:
                 return RedirectResponse(f"{request.base_url}storage/{number}?sig=abc", 302)
         return JSONResponse({"message": "Not Found"}, 404)
+
+    async def _deployment(self, request: Request, rest: list[str]) -> Response:
+        if request.method == "GET":
+            return JSONResponse(self.deployments)
+        body = await request.json()
+        if rest:
+            self.statuses.append(body["state"])
+        else:
+            self.deployments.append({"id": 15, **body})
+        return JSONResponse(self.deployments[-1], 201)
 
     def _install(self, jwt: str) -> Response:
         self.claims.append(json.loads(base64.urlsafe_b64decode(jwt.split(".")[1] + "==")))

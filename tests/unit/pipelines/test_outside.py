@@ -9,10 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bot.catalog.references import Known
 from bot.clock import utc_now
 from bot.errors import SlipwayError
 from bot.pipelines.http import FileToken
-from bot.pipelines.outside import outside_pipelines
+from bot.pipelines.outside import _makers, github_client, outside_pipelines
+from bot.providers import known_everywhere
 from bot.settings import SettingsInvalid, read_settings
 from bot.store.database import Database
 from bot.store.runs import StoredRuns
@@ -77,6 +79,20 @@ def test_a_token_that_is_renewed_is_read_again(tmp_path: Path) -> None:
         request = next(FileToken(path).auth_flow(httpx.Request("GET", "http://x")))
         seen.append(request.headers["Authorization"])
     assert seen == ["Bearer one", "Bearer two"]
+
+
+def test_the_catalog_may_name_what_can_be_made() -> None:
+    """A provider that the catalog's check does not know could not be used at all."""
+    assert {"shell", *_makers()} == Known().pipelines
+    checked = {name for what, name in known_everywhere().options if what == "pipeline"}
+    assert checked == Known().pipelines
+
+
+def test_telling_github_needs_to_know_where_it_is() -> None:
+    """Switched on without an address it says what is missing."""
+    settings = read_settings({"SLIPWAY_CONFIG": "/x", "SLIPWAY_GITHUB_DEPLOYMENTS": "1"})
+    with pytest.raises(SlipwayError, match="SLIPWAY_GITHUB_DEPLOYMENTS is set but SLIPWAY_GITHUB_URL is missing"):
+        github_client(settings)
 
 
 def test_an_address_with_credentials_is_refused() -> None:
