@@ -62,6 +62,9 @@ def checks(settings: Settings) -> list[tuple[str, Check]]:
         from bot.delivery.argocd_doctor import check as check_argocd
 
         found.append(("argocd", check_argocd))
+    from bot.delivery.git_doctor import check as check_git
+
+    found.append(("git", check_git))
     return found
 
 

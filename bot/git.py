@@ -32,6 +32,7 @@ _INHERITED = (
     "TMPDIR",
     "SSH_AUTH_SOCK",
     "GNUPGHOME",
+    "GIT_SSL_CAINFO",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "http_proxy",
@@ -159,6 +160,13 @@ _RULES = (
         Problem.UNKNOWN_REF,
         "{about} has no such branch, tag or commit.",
         "Check the name.",
+    ),
+    _rule(
+        r"certificate verif\w+ failed|certificate verify failed|ssl certificate problem|self.signed certificate",
+        Problem.NETWORK,
+        "The certificate of {about} is not of an authority that Slipway knows.",
+        "Name the file of your company's authority in SLIPWAY_GIT_CA_FILE.",
+        retry=True,
     ),
     _rule(
         r"authentication failed|could not read (username|password)|permission denied|403|401",

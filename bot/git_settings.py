@@ -24,6 +24,7 @@ class GitSettings(BaseModel):
     git_credentials_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_CREDENTIALS_FILE")
     git_ssh_key_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_SSH_KEY_FILE")
     git_known_hosts_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_KNOWN_HOSTS_FILE")
+    git_ca_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_CA_FILE")
     git_author_name: str = Field(default="Slipway", alias="SLIPWAY_GIT_AUTHOR_NAME", pattern=r"^[^<>\r\n]{1,100}$")
     git_author_email: str = Field(
         default="slipway@localhost", alias="SLIPWAY_GIT_AUTHOR_EMAIL", pattern=r"^[^<>\s]{1,200}$"
@@ -36,6 +37,7 @@ class GitSettings(BaseModel):
         named = {
             "SLIPWAY_GIT_SSH_KEY_FILE": self.git_ssh_key_file,
             "SLIPWAY_GIT_KNOWN_HOSTS_FILE": self.git_known_hosts_file,
+            "SLIPWAY_GIT_CA_FILE": self.git_ca_file,
         }
         missing = [name for name, path in named.items() if path is not None and not path.is_file()]
         say([f"{' and '.join(missing)}: there is no such file"] if missing else [], info)
@@ -48,7 +50,9 @@ def git_of(settings: GitSettings) -> Git:
 
     path = settings.git_credentials_file
     credentials = Credentials(path) if path is not None else None
-    return Git(credentials=credentials, ssh_command=ssh_command(settings))
+    trusted = settings.git_ca_file
+    more = {"http.sslCAInfo": str(trusted.absolute())} if trusted is not None else {}
+    return Git(credentials=credentials, settings=more, ssh_command=ssh_command(settings))
 
 
 def ssh_command(settings: GitSettings) -> str:

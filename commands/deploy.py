@@ -155,6 +155,8 @@ async def _plan(ctx: CommandContext, wish: Wish, revision: Revision) -> Card:
         else f"{target.pipeline.provider}: {target.pipeline.name or service.name}",
         "git change": f"{path} on {target.gitops.branch}: {good.release_version if good else 'none'} -> {wish.version}",
     }
+    if target.gitops.merge_request is not None:
+        fields["git change"] += f", by a merge request on {target.gitops.merge_request.host}"
     if verdict.next_change_at is not None:
         fields["verdict changes"] = say_when(verdict.next_change_at, ctx.caller.zone)
     shipped = "\n".join(f"{one.commit[:12]} {one.subject} ({one.author})" for one in commits)

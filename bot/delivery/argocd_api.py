@@ -503,4 +503,5 @@ def _log_line(line: str) -> str:
         result = json.loads(line).get("result") or {}
     except (ValueError, AttributeError):
         return ""
-    return "" if result.get("last") else str(result.get("content") or "")
+    # What the kubelet could not do comes as a line without a pod, and is no line of the service.
+    return "" if result.get("last") or not result.get("podName") else str(result.get("content") or "")

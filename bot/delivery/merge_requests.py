@@ -93,7 +93,7 @@ class ProposingWriter:
         rule = change.gitops.merge_request
         if rule is None:
             return await self._writer.find(change)
-        host, project = self._host(rule), _project(rule, change.repo)
+        host, project = self._host(rule), project_of(rule, change.repo)
         proposal = await host.find(project, source_of(change), change.gitops.branch)
         if proposal is None or proposal.state is not ProposalState.MERGED:
             return None
@@ -105,7 +105,7 @@ class ProposingWriter:
         rule = change.gitops.merge_request
         if rule is None:
             return await self._writer.write(change, check)
-        host, project, source = self._host(rule), _project(rule, change.repo), source_of(change)
+        host, project, source = self._host(rule), project_of(rule, change.repo), source_of(change)
         proposal = await host.find(project, source, change.gitops.branch)
         if proposal is None:
             written = await self._writer.propose(change, source, check)
@@ -151,7 +151,7 @@ class ProposingWriter:
         rule = change.gitops.merge_request
         if rule is None:
             return
-        host, project, source = self._host(rule), _project(rule, change.repo), source_of(change)
+        host, project, source = self._host(rule), project_of(rule, change.repo), source_of(change)
         proposal = await host.find(project, source, change.gitops.branch)
         if proposal is not None and proposal.state is ProposalState.OPEN:
             await host.close(project, proposal, source)
@@ -176,7 +176,7 @@ def source_of(change: Change) -> str:
     return "slipway/" + re.sub(r"[^A-Za-z0-9-]+", "-", change.intent).strip("-")
 
 
-def _project(rule: MergeRequestRule, repo: str) -> str:
+def project_of(rule: MergeRequestRule, repo: str) -> str:
     """`group/name` of the repository. Raises ProviderRejected: its address does not tell."""
     if rule.project:
         return rule.project.strip("/")

@@ -267,6 +267,32 @@ async def test_an_app_of_apps_is_done_when_those_below_it_are(argo: Argo) -> Non
     assert (running.digest, running.healthy) == (DIGEST, True)
 
 
+async def test_what_the_stream_forgot_is_found_by_the_poll_behind_it(argo: Argo) -> None:
+    """Argo CD drops events for slow readers and says nothing of it: a live link is no proof."""
+    argo.delivery._followers["default"].slow = 0.2
+    argo.fake.outcome["hello"] = "slow"
+    request = argo.request()
+    await until(argo.delivery, request, SyncState.RUNNING)
+    argo.fake.deaf = True
+    argo.fake.outcome["hello"] = "good"
+    progress = await until(argo.delivery, request, SyncState.SUCCEEDED)
+    assert (progress.told, argo.fake.streams) == (True, 1)
+
+
+async def test_a_link_without_a_sign_of_life_is_made_anew(argo: Argo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead peer keeps a connection open for hours; Argo CD gives a sign of life every 15 s."""
+    monkeypatch.setattr("bot.delivery.argocd_api.SILENCE", 0.2)
+    argo.fake.keepalive = 3600
+    argo.fake.outcome["hello"] = "slow"
+    request = argo.request()
+    await until(argo.delivery, request, SyncState.RUNNING)
+    async with asyncio.timeout(20):
+        while argo.fake.streams < 2:
+            await asyncio.sleep(0.01)
+    argo.fake.outcome["hello"] = "good"
+    await until(argo.delivery, request, SyncState.SUCCEEDED)
+
+
 async def test_paused_is_gray_and_continues_by_a_resource_action(argo: Argo) -> None:
     """With Argo CD's rights alone, none in the cluster."""
     argo.fake.outcome["hello"] = "paused"
@@ -332,6 +358,7 @@ async def test_evidence_has_reason_event_and_last_lines_without_secrets(argo: Ar
     assert "hello-0/main: CrashLoopBackOff back-off 5m0s (before: Error, exit code 1), 7 restarts" in text
     assert "KeyError: 'PORT'" in text
     assert "abc123secret" not in text
+    assert "unable to retrieve container logs" not in text
     assert "BackOff: Back-off restarting failed container" in text
 
 

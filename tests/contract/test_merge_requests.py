@@ -13,7 +13,7 @@ from bot.catalog.model import GitopsSpec, MergeBy, MergeRequestRule
 from bot.delivery.base import Change
 from bot.delivery.code_hosts import GitHubHost, GitLabHost
 from bot.delivery.gitops import GitWriter
-from bot.delivery.merge_requests import CodeHost, ProposingWriter
+from bot.delivery.merge_requests import CodeHost, ProposingWriter, project_of
 from bot.errors import OutcomeUnknown, ProviderRejected, Refused
 from bot.git import Git
 from tests.fakes.code_hosts import TOKEN, FakeCodeHost, running_code_host
@@ -197,11 +197,9 @@ PROJECTS = {
 @pytest.mark.parametrize(("repo", "project"), PROJECTS.items())
 def test_the_project_is_told_by_the_address(repo: str, project: str) -> None:
     """Convention over configuration: the address says it already."""
-    from bot.delivery.merge_requests import _project
-
-    assert _project(MergeRequestRule("gitlab"), repo) == project
+    assert project_of(MergeRequestRule("gitlab"), repo) == project
     with pytest.raises(ProviderRejected, match=r"does not tell its project"):
-        _project(MergeRequestRule("gitlab"), "repos/config.git")
+        project_of(MergeRequestRule("gitlab"), "repos/config.git")
 
 
 async def test_a_host_that_is_not_set_up_names_its_settings(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ class FakeArgoCD:
     `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
     faults: taken one by one by calls whose method and path end match: `drop` (done, but not answered), `refuse`
     (not done, 503), `cut` (connection closed before). pace: seconds between two steps of an operation. below: the
-    applications that one manages. retries: how often an operation fails before it comes to its end.
+    applications that one manages. retries: how often an operation fails before it comes to its end. deaf: the
+    streams stay open and tell nothing, as after their buffer was full.
     """
 
     pace: float = 0.01
@@ -64,6 +65,7 @@ class FakeArgoCD:
     forbidden: set[str] = field(default_factory=set)
     below: dict[str, list[str]] = field(default_factory=dict)
     retries: int = 0
+    deaf: bool = False
     streams: int = 0
     token: str = TOKEN
     url: str = ""
@@ -92,7 +94,7 @@ class FakeArgoCD:
         self._version += 1
         app["metadata"]["resourceVersion"] = str(self._version)
         event = json.dumps({"result": {"type": "MODIFIED", "application": app}})
-        for queue in self._listeners:
+        for queue in self._listeners if not self.deaf else ():
             queue.put_nowait(event)
 
     def begin(self, name: str, *, revision: str, info: list[Json] | None = None, automated: bool = False) -> None:
@@ -349,6 +351,8 @@ class FakeArgoCD:
     async def _logs(self, request: web.Request) -> web.Response:
         self._found(request)
         lines = [{"result": {"content": line, "podName": "p", "last": False}} for line in self.logs]
+        said = "ERROR: unable to retrieve container logs for containerd://1"
+        lines.append({"result": {"content": said, "podName": "", "last": False}})
         text = "\n".join(json.dumps(line) for line in [*lines, {"result": {"content": "", "last": True}}])
         return web.Response(text=text, content_type="application/json")
 

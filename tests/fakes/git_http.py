@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,16 +69,18 @@ class GitServer:
 
 
 @asynccontextmanager
-async def running_git_server(root: Path, *, user: str = "", password: str = "") -> AsyncIterator[GitServer]:
+async def running_git_server(
+    root: Path, *, user: str = "", password: str = "", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[GitServer]:
     """Serve it on 127.0.0.1; `server.url` is its address."""
     server = GitServer(root, user, password)
     app = web.Application(client_max_size=256 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    server.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield server
     finally:

@@ -17,6 +17,7 @@ from bot.settings import SettingsInvalid, read_settings
 from tests.fakes.git_http import running_git_server
 from tests.fakes.git_ssh import SSHD, make_key, running_ssh_server
 from tests.fakes.repositories import BareRepository
+from tests.support.certificates import make_authority
 from tests.unit.delivery.test_gitops_http import change
 
 SECRET = "s3cret/of-the:server"
@@ -72,6 +73,19 @@ async def test_a_missing_credential_file_is_told_and_waited_for(tmp_path: Path) 
     """Mounted secrets appear late; nothing of them is ever in the message."""
     with pytest.raises(ProviderUnavailable, match="SLIPWAY_GIT_CREDENTIALS_FILE cannot be read"):
         Credentials(tmp_path / "none").settings("https://git.example/x.git")
+
+
+async def test_a_private_authority_is_trusted_by_its_file(tmp_path: Path) -> None:
+    """Most companies' Git servers have one; without it the sentence says which setting is missing."""
+    BareRepository(tmp_path / "config.git")
+    trusted, tls = make_authority(tmp_path)
+    async with running_git_server(tmp_path, tls=tls) as server:
+        repo = f"{server.url}/config.git"
+        with pytest.raises(ProviderUnavailable, match="is not of an authority that Slipway knows") as caught:
+            await GitWriter(tmp_path / "a", Git()).write(change(1, repo))
+        settings = GitSettings.model_validate({"SLIPWAY_GIT_CA_FILE": trusted})
+        assert (await GitWriter(tmp_path / "b", git_of(settings)).write(change(1, repo))).changed
+    assert "SLIPWAY_GIT_CA_FILE" in caught.value.sentence()
 
 
 def ssh_settings(key: Path, known_hosts: Path) -> GitSettings:
