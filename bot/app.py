@@ -275,7 +275,8 @@ class App:
         self.metrics = self._measured()
         self.console_store = ConsoleStore(self.db, outside.clock)
         clients = {name: self.metrics.watch(client, name, "chat") for name, client in self._clients(outside).items()}
-        self.outbox = Outbox(self.db, self.catalog, clients, outside.clock, PACE, self.speaker)
+        lease = self.engine.settings.lease
+        self.outbox = Outbox(self.db, self.catalog, clients, outside.clock, PACE, self.speaker, lease=lease)
         self.moves.listen(self.outbox.poke)
         self.dispatcher.listen(self.outbox.poke)
         self.dispatcher.listen(self.jobs.poke)

@@ -19,7 +19,7 @@ class ReportArgs(BaseModel, frozen=True):
     """team: of one team, else of all; days: up to now."""
 
     team: Annotated[str, Arg(ArgKind.TEXT)] = ""
-    days: Annotated[int, Arg(ArgKind.VERSION, option=True)] = Field(default=7, ge=1, le=LONGEST)
+    days: Annotated[int, Arg(ArgKind.NUMBER, option=True)] = Field(default=7, ge=1, le=LONGEST)
 
 
 def make_command(reporter: Reporter) -> Command:

@@ -64,15 +64,19 @@ class Outbox:
         speak: Callable[[str, str, Message], Message] = lambda _platform, _place, message: message,
         patience: float = PATIENCE,
         elapsed: Seconds = elapsed,
+        lease: timedelta = LEASE,
     ) -> None:
         """clients: platform -> client; pace: platform -> seconds between two sendings to one place.
 
         speak: given platform and place, puts a message into the language that is read there.
 
         patience: seconds an end may wait for its card to be edited before it is said in a message of its own.
+
+        lease: how long a silent replica keeps a place to itself.
         """
         self._patience = patience
         self._elapsed = elapsed
+        self._lease = lease
         self._owner = uuid4().hex
         self._doubts: dict[tuple[str, str], datetime] = {}
         self._elsewhere: dict[tuple[str, str], float] = {}
@@ -234,13 +238,13 @@ class Outbox:
 
     async def _ask_for(self, place: tuple[str, str]) -> bool:
         at, began = self._clock(), self._elapsed()
-        hold = await self._db.run(lambda tx: outbox.take_place(tx, *place, self._owner, at, LEASE))
+        hold = await self._db.run(lambda tx: outbox.take_place(tx, *place, self._owner, at, self._lease))
         if hold is None:
             self._leases.pop(place, None)
             self._elsewhere[place] = self._elapsed() + ELSEWHERE
             return False
         # Half of it, so that what is sent now is answered before the lease ends.
-        self._leases[place] = began + LEASE.total_seconds() / 2
+        self._leases[place] = began + self._lease.total_seconds() / 2
         self._elsewhere.pop(place, None)
         if hold.in_doubt:
             self._doubts[place] = at + timedelta(minutes=1)  # the clocks of replicas differ a little
@@ -248,7 +252,7 @@ class Outbox:
 
     async def _renewing(self) -> None:
         while True:
-            await asyncio.sleep(LEASE.total_seconds() / 4)
+            await asyncio.sleep(self._lease.total_seconds() / 4)
             for place in list(self._leases):
                 try:
                     if place in self._senders:

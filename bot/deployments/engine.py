@@ -92,7 +92,7 @@ class Engine:
         self._moves = moves
         self._handlers = dict(handlers)
         self._clock = clock
-        self._settings = settings or EngineSettings()
+        self.settings = settings or EngineSettings()
         self.owner = uuid4().hex
         self._work: dict[int, asyncio.Task[None]] = {}
         self._nudges: dict[int, asyncio.Event] = {}
@@ -164,7 +164,7 @@ class Engine:
 
     async def _claim(self) -> float:
         """Claim once; returns how many seconds there is nothing to do."""
-        room = self._settings.limit - len(self._work)
+        room = self.settings.limit - len(self._work)
         if room <= 0:
             return 0.2
         at = self._clock()
@@ -172,7 +172,7 @@ class Engine:
 
         def claim(tx: Tx) -> tuple[list[Deployment], datetime | None]:
             """One transaction for both, because that is what idling costs."""
-            taken = rows.claim(tx, self.owner, states, at, self._settings.lease, min(room, 64))
+            taken = rows.claim(tx, self.owner, states, at, self.settings.lease, min(room, 64))
             return taken, None if taken else rows.next_wake(tx, states)
 
         began = elapsed()
@@ -192,16 +192,16 @@ class Engine:
         return self._idle_for(wake_at)
 
     def _idle_for(self, wake_at: datetime | None) -> float:
-        longest = self._settings.poll.total_seconds()
+        longest = self.settings.poll.total_seconds()
         if not self._db.is_sqlite:
-            longest = min(longest, self._settings.replicas.total_seconds() * random.uniform(0.8, 1.0))  # noqa: S311
+            longest = min(longest, self.settings.replicas.total_seconds() * random.uniform(0.8, 1.0))  # noqa: S311
         if wake_at is None:
             return longest
         return min(longest, max(0.01, (wake_at - self._clock()).total_seconds()))
 
     async def _renewing(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.lease.total_seconds() / 3)
+            await asyncio.sleep(self.settings.lease.total_seconds() / 3)
             ids = list(self._work)
             if not ids:
                 continue
@@ -219,13 +219,13 @@ class Engine:
     async def _renew(self, ids: list[int]) -> set[int]:
         """Lengthen the leases; returns those that are still ours. Raises ProviderError."""
         at, began = self._clock(), elapsed()
-        kept = await self._db.run(lambda tx: rows.renew(tx, self.owner, ids, at, self._settings.lease))
+        kept = await self._db.run(lambda tx: rows.renew(tx, self.owner, ids, at, self.settings.lease))
         self._renewed.update(dict.fromkeys(kept, began))
         return kept
 
     def _is_fresh(self, deployment_id: int) -> bool:
         """Whether the lease cannot have run out yet, by our own clock, with a margin."""
-        return elapsed() - self._renewed.get(deployment_id, 0.0) < self._settings.lease.total_seconds() * 0.8
+        return elapsed() - self._renewed.get(deployment_id, 0.0) < self.settings.lease.total_seconds() * 0.8
 
     async def _is_ours(self, deployment_id: int) -> bool:
         """Whether we may act: a replica that was paused finds out here that another took over."""
@@ -338,7 +338,7 @@ class Engine:
         """An outside system is not reached: wait with growing pauses, say so on the card, and give up in the end."""
         at = self._clock()
         since = seen.data.waiting_since_at or at
-        if at - since >= self._settings.patience:
+        if at - since >= self.settings.patience:
             return Go(State.FAILED, _failed(seen, error.sentence()), note=error.message)
         data = seen.data.model_copy(update={"waiting_for": error.message, "waiting_since_at": since})
         waited = (at - since).total_seconds()

@@ -51,7 +51,7 @@ def test_a_deployment_that_succeeds_on_sqlite(tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_a_deployment_that_succeeds_on_postgres(tmp_path: Path, postgres_server: PostgresServer) -> None:
     """The same on the other database: leases of the dead process must run out and be taken over."""
-    all_well(cut_everywhere(tmp_path, "succeeds", 4, postgres_server.url("DATABASE")), at_least=20)
+    all_well(cut_everywhere(tmp_path, "succeeds", 7, postgres_server.url("DATABASE")), at_least=20)
 
 
 @pytest.mark.timeout(1200)

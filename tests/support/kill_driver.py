@@ -13,6 +13,7 @@ that it can fork: starting an interpreter for each of some hundred lives would t
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import json
 import os
@@ -29,8 +30,11 @@ from bot.app import App, Outside
 from bot.chat.base import IncomingCommand
 from bot.deployments.engine import EngineSettings
 from bot.logging import set_up_logging
+from bot.providers import known_here
 from bot.store import audit, outbox
 from bot.store import deployments as rows
+from bot.store.database import Database, sqlite_url
+from bot.store.migrate import migrate
 from tests.support.running import settings_for
 from tests.support.world import World, make_world
 
@@ -38,6 +42,8 @@ LEASE = {"": timedelta(seconds=15)}
 """On SQLite the next life voids the leases of the one before; on PostgreSQL it waits for them."""
 SHORT_LEASE = timedelta(seconds=2)
 
+EMPTY = "empty.db"
+"""The SQLite database every world starts with: up to date, nothing in it."""
 INSIDE = 0.004
 """Seconds after the begin of a call at which it is 'inside'."""
 POINTS = 3
@@ -103,7 +109,7 @@ async def live(world: World, database_url: str, power: Power, commands: list[tup
     outside = Outside(
         poll=timedelta(milliseconds=30),
         engine=_engine(database_url),
-        wrap=lambda name, part: Cut(part, power, SWITCHES[name]),
+        wrap=lambda name, part: Cut(part, power, SWITCHES.get(name, frozenset())),
     )
     app = App(settings_for(world, database_url), outside)
     await app.start()
@@ -201,6 +207,9 @@ async def verdict(world: World, database_url: str, scenario: str) -> list[str]:
 def one_boundary(directory: Path, scenario: str, number: int | None, url: str) -> tuple[int, list[str]]:
     """Cut at the boundary, start again, look. Returns how many boundaries the first life passed (0 if it was cut)."""
     world = prepare(directory, scenario)
+    if not url:
+        (world.directory / ".slipway").mkdir()
+        shutil.copy(directory.parent / EMPTY, world.directory / ".slipway" / "slipway.db")
     commands = SCENARIOS[scenario]
     counter = directory / "passed"
 
@@ -230,15 +239,22 @@ def one_boundary(directory: Path, scenario: str, number: int | None, url: str) -
 def main() -> None:
     """See the module."""
     set_up_logging("error")  # to standard error: standard output is the report
+    for name in ("anyio._backends._asyncio", "httpcore"):
+        importlib.import_module(name)  # once here, not in every life
+    known_here()
     base, scenario, shard, shards, stride = Path(sys.argv[1]), sys.argv[2], *(int(word) for word in sys.argv[3:6])
     template_url = sys.argv[6] if len(sys.argv) > 6 else ""
     numbers = itertools.count(1)
+    like = f"kill_{scenario}_{shard}_empty"
+    if template_url:
+        create_database(template_url, like)
+    migrated(template_url.replace("DATABASE", like) or sqlite_url(base / EMPTY))
 
     def run(number: int | None) -> tuple[int, list[str]]:
         name = f"kill_{scenario}_{shard}_{next(numbers)}"
         url = template_url.replace("DATABASE", name)
         if template_url:
-            create_database(template_url, name)
+            create_database(template_url, name, like)
         return one_boundary(base / f"world-{scenario}-{shard}-{number or 0}", scenario, number, url)
 
     boundaries, problems = run(None)
@@ -248,7 +264,7 @@ def main() -> None:
         print(json.dumps({"boundary": number, "problems": problems}), flush=True)
 
 
-def create_database(template_url: str, name: str) -> None:
+def create_database(template_url: str, name: str, like: str = "template1") -> None:
     """A database of that name beside the others. In a child: this process must stay without connections."""
 
     def work() -> None:
@@ -256,10 +272,22 @@ def create_database(template_url: str, name: str) -> None:
 
         address = template_url.replace("postgresql+psycopg", "postgresql").replace("DATABASE", "postgres")
         with psycopg.connect(address, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY FILE_COPY')
 
     if in_child(work) != 0:
         raise SystemExit("no database")
+
+
+def migrated(url: str) -> None:
+    """Bring an empty database up to date, once for all lives: each of them gets a copy."""
+
+    def work() -> None:
+        db = Database(url)
+        migrate(db)
+        db.close()
+
+    if in_child(work) != 0:
+        raise SystemExit("no schema")
 
 
 if __name__ == "__main__":
