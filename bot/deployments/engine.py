@@ -320,7 +320,7 @@ class Engine:
 
     def _is_crowded(self, stay: Stay) -> bool:
         """Who waits for a system that does not answer makes room for those who do not."""
-        return stay.data.waiting_since_at is not None and len(self._work) > self._settings.limit // 2
+        return stay.data.waiting_since_at is not None and len(self._work) > self.settings.limit // 2
 
     async def _hold(self, seen: Deployment, until: datetime) -> Deployment | None:
         """Wait in memory with the lease kept, then read the row again only if it changed."""
