@@ -136,6 +136,9 @@ _NOISE = tuple(
     )
 )
 
+_NOT_OURS = r"(?:java|javax|jdk|sun|kotlin|scala|org\.(?:junit|gradle|apache|hamcrest))\."
+"""Packages in a stack of the JVM that no service is written in."""
+
 _MATTERS = (
     # Python
     _matter(r"^E\s{2,}\S", 8),
@@ -171,6 +174,12 @@ _MATTERS = (
     _matter(r"^\s*\S.{0,200} !==? \S", 5),
     _matter(r"^\s*(?:Uncaught )?(?:Type|Reference|Syntax|Range|Assertion)Error\b", 8, after=2),
     _matter(r"Module not found|Cannot find module", 8, after=2),
+    _matter(r"^\s*✘ ", 8, after=3),
+    _matter(r"^\W?ERR_PNPM_\w+\W", 8),
+    _matter(r"^\[vite[\]:]|\bis not exported by ", 8),
+    _matter(r"^file: \S+:\d+:\d+$", 6),
+    _matter(r"^\s*>\s*\d+ \|", 6, after=1),
+    _matter(r"^\s*(?:\|\s*)?\^+$", 5, before=1, after=1),
     # Go, Rust
     _matter(r"^\s*--- FAIL: ", 9, after=3),
     _matter(r"^FAIL\s+\S+", 7),
@@ -189,6 +198,9 @@ _MATTERS = (
     _matter(r"^(?:Caused by|Exception in thread)\b", 9, after=1),
     _matter(r"^(?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error)\b", 8, after=2),
     _matter(r"^\* What went wrong:", 8, after=3),
+    _matter(r"^\* Where:", 6, after=1),
+    _matter(r"^> Could not ", 8),
+    _matter(rf"^\s+at (?!{_NOT_OURS})[\w.$]+\(\w+\.\w+:\d+\)$", 4),
     _matter(r"^> Task .* FAILED$|^.* > .* FAILED$", 8, after=2),
     _matter(r": error (?:CS|MSB|NU|FS|BC|TS)\d+:", 9),
     # Tests of C and C++, Ruby, PHP
@@ -199,6 +211,15 @@ _MATTERS = (
     _matter(r"^\s+(?:\w+::)*[A-Z]\w*Error:$", 8, after=1),
     _matter(r"^\tfrom (?!<internal)", 4),
     _matter(r"^PHP (?:Fatal|Parse) error", 9),
+    _matter(r"^\d+\) [\w\\]+::\w+", 8, after=1),
+    _matter(r"\bFailed asserting ", 8),
+    _matter(r"^--- Expected$", 6, after=9),
+    _matter(r"^(?:\s*│ )?/(?!.*/vendor/)\S+\.php:\d+$", 6),
+    _matter(r"^\s*│ (?:\w+\\)*\w*(?:Error|Exception): ", 8),
+    _matter(r"^Tests: \d+, Assertions: .*(?:Errors|Failures): [1-9]", 6),
+    _matter(r"^Your requirements could not be resolved", 7),
+    _matter(r"^\s+- (?:Root composer\.json|\S+/\S+ \S+) requires ", 8),
+    _matter(r"^Errors parsing ", 7),
     _matter(r" at \S+ line \d+\.$", 7),
     # Containers, clusters, the machine
     _matter(r"^ERROR: (?:failed to|process|executor failed)|failed to solve", 8),
@@ -227,7 +248,8 @@ _HINTS = (
     "segmentation", "core dumped", "already in use", "refused", "could not resolve", "certificate", "slipway:",
     "assert", "fatal", "critical", "severe", "unable", "timed out", "timedout", "timeout", "time out", "___",
     ".py:", 'file "', "conflict", "required from", "symbol:", "multiple definition", "rejected", "remote:", ") ",
-    "at ", "!=", "-->", "\tfrom ",
+    "at ", "!=", "-->", "\tfrom ", "✘", "err_pnpm", "[vite", "exported", "file: ", " | ", "^", "where:", "could not",
+    "::", ".php:", "│", "assertions", "requires", "parsing",
 )
 # fmt: on
 _MAX_KEPT = 400
@@ -352,9 +374,10 @@ _FAILED_TESTS = tuple(
         r"^(\w[\w.]* > .+) FAILED$",  # gradle
         r"^\[  FAILED  \] (\w+\.\w+)",  # googletest
         r"^rspec (\S+)",
+        r"^\d+\) ([\w\\]+::\w+)",  # phpunit
     )
 )
-_TESTS_HINT = re.compile(r"FAIL|ERROR|●|not ok|rspec")
+_TESTS_HINT = re.compile(r"FAIL|ERROR|●|not ok|rspec|::")
 
 
 def failed_tests(log: str | Iterable[str], limit: int = 50) -> tuple[str, ...]:

@@ -156,6 +156,8 @@ FAILED = [
     (RUST, ("total::adds",)),
     ("not ok 2 - adds up # time=1ms\nok 3 - x", ("adds up",)),
     ("[  FAILED  ] Total.Adds (0 ms)", ("Total.Adds",)),
+    ("1) Pay\\TotalTest::testAdds\nFailed asserting that 3 is 4.", ("Pay\\TotalTest::testAdds",)),
+    ("pay.TotalTest > adds FAILED", ("pay.TotalTest > adds",)),
     (TRACEBACK, ()),
 ]
 
