@@ -59,6 +59,7 @@ defaults:
   repo: "group/{service}.git"
   pipeline: {provider: shell, name: "{team}-{service}", timeout: 10m}
   gitops: {repo: "config/{team}.git", path: "{environment}/{service}.yaml"}
+  delivery: {options: {deploy: ["true"], running: ["true"]}}
   url: "https://{service}.{environment}.example.com"
 emergency:
   - {name: prod, environments: [prod, canary], approvers: {count: 2, roles: [team_lead, release_manager]}}
