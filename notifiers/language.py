@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cache, lru_cache
 from pathlib import Path
 
-from bot.catalog.model import Catalog, Person
+from bot.catalog.model import Catalog, Person, Place
 from bot.times import zone_of
 from notifiers.card import Button, Card, Message, Step
 
@@ -68,8 +68,11 @@ class Speaker:
             return Reader(ENGLISH)
         catalog = self._catalog()
         person = _person_at(catalog, platform, place)
-        locale = (person.locale if person is not None else "") or self._defaults.get(platform, "") or catalog.locale
-        return Reader(language_of(locale), person.zone if person is not None else "")
+        said: list[Person | Place] = [person] if person is not None else []
+        said += [catalog.places[name] for name in (place, platform) if name in catalog.places]
+        locales = [*(one.locale for one in said), self._defaults.get(platform, ""), catalog.locale]
+        zone = next((one.zone for one in said if one.zone), "")
+        return Reader(language_of(next(one for one in (*locales, ENGLISH) if one)), zone)
 
     def __call__(self, platform: str, place: str, message: Message) -> Message:
         """The message as the reader at that place should see it."""

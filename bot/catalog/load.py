@@ -14,7 +14,7 @@ from bot.catalog.commit import commit_of
 from bot.catalog.document import Document
 from bot.catalog.files import SERVICES, UNSURE, Listing, Stamp, list_files, read_file
 from bot.catalog.groups import anybody, with_members
-from bot.catalog.model import Catalog, EmergencyRule, Scope, Service
+from bot.catalog.model import Catalog, EmergencyRule, Place, Scope, Service
 from bot.catalog.options import check_options
 from bot.catalog.problems import CatalogProblems, Problem
 from bot.catalog.references import Known, Names, check_root, check_scopes, check_service, names_of
@@ -218,6 +218,7 @@ def _catalog(digest: str, root: Root, services: Mapping[str, Service]) -> Catalo
         calendars=rules.calendars(root),
         periodics=periodics.periodics(root),
         limits=rules.limits(root),
+        places={name: Place(entry.value.locale, entry.value.zone) for name, entry in root.places.items()},
         by_chat_id=build.by_chat_id(people),
         by_email={person.email.casefold(): person for person in people.values() if person.email},
     )

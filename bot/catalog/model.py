@@ -80,6 +80,14 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """How people read in a channel: language, and the clock of which zone; empty where nobody said."""
+
+    locale: str = ""
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Team:
     """People who work together. `channels`: platform name -> place, for instance {"console": "#releases"}.
 
@@ -576,6 +584,7 @@ class Catalog:
     digest: SHA-256 of the files it was read from, so that one can say which catalog decided. commit: of its repository,
     with `+` for changes since; empty: it is in none.
     admin_groups and release_manager_groups: the groups whose people are among `admins` and `release_managers`.
+    places: channel or platform -> how people read there.
     untold: groups of which a chat has not told who is in them, or not for too long: nobody is in them meanwhile.
     """
 
@@ -604,6 +613,7 @@ class Catalog:
     announce: timedelta = timedelta(minutes=15)
     commit: str = ""
     limits: tuple[Limit, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)
     untold: frozenset[str] = frozenset()
 
     def person_by_chat(self, platform: str, user_id: str) -> Person | None:

@@ -81,6 +81,8 @@ def check_root(root: Root, names: Names) -> Iterator[Problem]:
     yield from _ids(root)
     yield from _people(root, names)
     yield from _groups(root, names)
+    for place in root.places.values():
+        yield from _zone(place, place.value.zone, ("zone",))
     for entry in root.environments.values():
         yield from _platforms(entry, entry.value.channels, ("channels",), names)
         yield from check_defaults(entry, entry.value.defaults, ("defaults",), names)

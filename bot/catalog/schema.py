@@ -758,6 +758,13 @@ class ServiceIn(DefaultsIn):
     """What it does differently there."""
 
 
+class PlaceIn(Written):
+    """How people read in a channel of a chat: language, and the clock of which zone."""
+
+    locale: Locale = ""
+    zone: str = ""
+
+
 class RootFile(Written):
     """A file in the catalog directory: any of these sections, each in one file only."""
 
@@ -782,6 +789,8 @@ class RootFile(Written):
     release_managers: Words = []
     channels: Channels = {}
     """Where releases are told unless a service, environment or team says otherwise."""
+    places: dict[str, PlaceIn] = {}
+    """A channel's id, or a chat platform for all its channels -> how people read there."""
     locale: Locale = "en"
     zone: str = "UTC"
     """IANA time zone of windows and freezes that name none."""

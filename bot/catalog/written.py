@@ -26,6 +26,7 @@ from bot.catalog.schema import (
     LimitIn,
     PeriodicIn,
     PersonIn,
+    PlaceIn,
     ReleaseWeekIn,
     RootFile,
     ServiceIn,
@@ -71,6 +72,7 @@ class Root:
     release_weeks: list[Entry[ReleaseWeekIn]] = field(default_factory=list)
     calendars: dict[str, Entry[CalendarIn]] = field(default_factory=dict)
     groups: dict[str, Entry[GroupIn]] = field(default_factory=dict)
+    places: dict[str, Entry[PlaceIn]] = field(default_factory=dict)
     leave: list[Entry[LeaveIn]] = field(default_factory=list)
     approvals: list[Entry[ApprovalIn]] = field(default_factory=list)
     periodics: list[Entry[PeriodicIn]] = field(default_factory=list)
@@ -140,6 +142,7 @@ MAPPINGS: dict[str, type[BaseModel]] = {
     "people": PersonIn,
     "calendars": CalendarIn,
     "groups": GroupIn,
+    "places": PlaceIn,
 }
 LISTS: dict[str, type[BaseModel]] = {
     "windows": WindowIn,

@@ -125,6 +125,8 @@ emergency:
     ("text", "words"),
     [
         ("groups: {leo: {people: [rita]}}", "'leo' is a person too"),
+        ("places: {oc_1: {zone: Europe/Berln}}", "Europe/Berlin"),
+        ("places: {oc_1: {language: en}}", "places.oc_1.language"),
         ("groups: {g: {chats: {feishy: [g1]}}}", "Did you mean feishu?"),
         ("groups: {g: {people: [leo]}}\nadmins: [gg]", "There is no person or group 'gg'."),
         ("windows: [{name: w}]", "rules.yaml:1: windows[0]: This has no time; write `days`"),

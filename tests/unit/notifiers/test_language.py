@@ -7,10 +7,11 @@ import time
 
 import pytest
 
+from bot.catalog.model import Catalog, Person, Place
 from bot.deployments.model import State
 from notifiers import render
 from notifiers.card import Card, Message
-from notifiers.language import CHINESE, ENGLISH, Reader, language_of, messages_of, say, translated
+from notifiers.language import CHINESE, ENGLISH, Reader, Speaker, language_of, messages_of, say, translated
 from tests.support.texts import ROOT, is_speech, said_in, templates
 
 ZH = Reader(CHINESE)
@@ -92,6 +93,29 @@ def test_a_hostile_text_costs_nothing() -> None:
         started = time.process_time()
         say(text, ZH)
         assert time.process_time() - started < 1
+
+
+def test_the_language_is_the_persons_else_the_places_else_the_default() -> None:
+    """And the clock's zone likewise; programs read English."""
+    ada = Person("ada", "Ada", chats={"feishu": ("ou_1",)}, locale="en", zone="Europe/Berlin")
+    bob = Person("bob", "Bob", chats={"feishu": ("ou_2",)})
+    places = {"oc_en": Place("en-GB", "Europe/London"), "wecom": Place("en"), "oc_clock": Place(zone="UTC")}
+    people = {"ada": ada, "bob": bob}
+    by_chat = {("feishu", "ou_1"): ada, ("feishu", "ou_2"): bob}
+    catalog = Catalog("d", {}, {}, people, {}, (), (), (), by_chat_id=by_chat, places=places, locale="zh-CN")
+    speaker = Speaker(lambda: catalog, {"feishu": "zh-CN", "wecom": "zh-CN", "lark": "en"})
+    read = {
+        ("feishu", "@ou_1"): Reader(ENGLISH, "Europe/Berlin"),
+        ("feishu", "@ou_2"): ZH,
+        ("feishu", "oc_en"): Reader(ENGLISH, "Europe/London"),
+        ("feishu", "oc_clock"): Reader(CHINESE, "UTC"),
+        ("feishu", "oc_other"): ZH,
+        ("wecom", "ops"): Reader(ENGLISH),
+        ("lark", "oc_1"): Reader(ENGLISH),
+        ("slack", "C1"): ZH,
+        ("webhook", "ci"): Reader(ENGLISH),
+    }
+    assert {where: speaker.reader(*where) for where in read} == read
 
 
 @pytest.mark.parametrize(
