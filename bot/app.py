@@ -270,7 +270,7 @@ class App:
             lambda: self.outbox.poke(),
         )
         making = (train.make_command(self.trains), jobs.make_command(self.jobs), report.make_command(self.reporter))
-        self.commands = (*COMMANDS[:-1], *making, COMMANDS[-1])
+        self.commands = (*COMMANDS[:-1], *with_aliases(*making), COMMANDS[-1])
         self.dispatcher = Dispatcher(self.tools, self.commands, actions, self._people())
         self.metrics = self._measured()
         self.console_store = ConsoleStore(self.db, outside.clock)

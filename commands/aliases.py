@@ -9,6 +9,7 @@ from bot.commanding import Command
 
 CHINESE: Mapping[str, tuple[str, ...]] = {
     "deploy": ("发布", "部署", "上线"),
+    "build": ("构建",),
     "promote": ("晋级", "晋升"),
     "rollback": ("回滚", "回退"),
     "status": ("状态",),
@@ -22,9 +23,15 @@ CHINESE: Mapping[str, tuple[str, ...]] = {
     "continue": ("继续",),
     "abort": ("中止", "终止"),
     "logs": ("日志",),
+    "owners": ("负责人",),
+    "queue": ("队列", "排队"),
+    "jobs": ("定时任务",),
+    "report": ("报告", "周报"),
+    "train": ("发布列车", "批量发布"),
     "lock": ("锁定", "加锁"),
     "unlock": ("解锁",),
     "locks": ("锁列表",),
+    "windows": ("窗口", "发布窗口"),
     "freeze": ("封网", "冻结"),
     "unfreeze": ("解封", "解冻"),
     "review": ("复盘",),

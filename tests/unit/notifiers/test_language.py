@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cache
 
 import pytest
 
@@ -16,8 +17,61 @@ from tests.support.texts import ROOT, is_speech, said_in, templates
 
 ZH = Reader(CHINESE)
 HOLE = re.compile(r"\{(\w+)\}")
-NEAREST = ("commands", "bot/dispatch.py", "bot/grammar.py", "bot/deployments", "bot/policy", "notifiers/render.py")
-"""Where nearly everything that people read every day is said."""
+SPEAKING = ("commands", "bot", "notifiers")
+COMPOSED = {
+    "{message} Did you mean {listed}?": ["There is no service 'py'. Did you mean pay?"],
+    "I do not know you: the {account} belongs to nobody in the catalog.": [
+        "I do not know you: the feishu account ou_1 belongs to nobody in the catalog."
+    ],
+    "There is no command /{name}.{guess}": [
+        "There is no command /x.",
+        "There is no command /x. Did you mean /y?",
+    ],
+    "There is no option --{name}.{guess}": ["There is no option --x.", "There is no option --x. Did you mean --y?"],
+    "The {what} {name} holds{until}{by}{why}.{day}": [
+        "The freeze f holds, without a known end.",
+        "The freeze f holds until Tue 24 Nov 2026 10:00 (UTC), set by Rita: sales.",
+        "The release week june holds until Tue 24 Nov 2026 10:00 (UTC).",
+    ],
+    "The release window {name} is open{until}.{_day}": [
+        "The release window w is open.",
+        "The release window w is open until Tue 24 Nov 2026 10:00 (UTC).",
+    ],
+    "The release window {name} is closed{until}.{_day}": [
+        "The release window w is closed until Tue 24 Nov 2026 10:00 (UTC).",
+        "The release window w is closed and does not open within a year.",
+    ],
+    "In an emergency it can go with {count} {many} under {name}.": [
+        "In an emergency it can go with 1 approval under prod.",
+        "In an emergency it can go with 2 approvals under prod.",
+    ],
+    "{display_address} has no branch `{branch}`{value}.": [
+        "host/r has no branch `x` (it is empty).",
+        "host/r has no branch `x`; nearest are y, z.",
+    ],
+    "{display_address} has no version, branch or commit `{ref}`{value}.": [
+        "host/r has no version, branch or commit `x` (it is empty).",
+        "host/r has no version, branch or commit `x`; nearest are y, z.",
+    ],
+    "{ref} ({target} {release_version}) goes on{value}.": [
+        "d-1 (pay/prod 1.2) goes on.",
+        "d-1 (pay/prod 1.2) goes on to full.",
+    ],
+    "The lock on {what} is released; what waited for it goes on.{told}": [
+        "The lock on pay in prod is released; what waited for it goes on.",
+        "The lock on pay in prod is released; what waited for it goes on. Rita has been told.",
+    ],
+    ": it reused a build that existed.": [
+        "d-1 ran no pipeline: it reused a build that existed.",
+        "d-1 ran no pipeline yet.",
+    ],
+    "{by_now} there by now.": ["nothing runs there by now.", "d-3 runs there by now."],
+    "{reasons} Nothing was done.": ["No new commits would ship. Nothing was done."],
+    "{reasons} No new commits would ship. Nothing was done.": ["No new commits would ship. Nothing was done."],
+}
+"""Sentences that are put together of parts, so that their source does not show them whole: how they end up."""
+NAMES_OF_FIELDS = frozenset(['It is Docker\'s config.json: {"auths": {"HOST": {"username": ..., "password": ...}}}.'])
+"""Said at the start, on the command line."""
 
 
 def spoken(template: str) -> str:
@@ -40,6 +94,7 @@ def test_every_translation_works() -> None:
         assert all(f"x{hole}" in said for hole in HOLE.findall(template)), template
 
 
+@cache
 def said_by(*places: str) -> list[tuple[str, str]]:
     files = [
         path for place in places for path in ([ROOT / place] if place.endswith(".py") else (ROOT / place).rglob("*.py"))
@@ -48,10 +103,21 @@ def said_by(*places: str) -> list[tuple[str, str]]:
 
 
 def test_what_is_said_is_translated() -> None:
-    """Text that nobody translated is found here. Sentences made of parts are not seen whole, so not all can count."""
-    said = said_by(*NEAREST)
+    """Text that nobody translated is found here: put it into slipway.po, or say in COMPOSED how it ends up."""
+    spared = {*COMPOSED, *NAMES_OF_FIELDS}
+    said = [(template, where) for template, where in said_by(*SPEAKING) if template not in spared]
     missing = [f"{where}: {template}" for template, where in said if not is_known(template)]
-    assert len(missing) <= len(said) * 0.15, "\n".join(missing)
+    assert missing == [], "\n".join(missing)
+    assert len(said) > 500
+
+
+@pytest.mark.parametrize("template", COMPOSED)
+def test_what_is_put_together_is_translated(template: str) -> None:
+    """Word for word, in every form it takes; and the list holds nothing that is not said any more."""
+    assert template in {found for found, _ in said_by(*SPEAKING)}
+    for sentence in COMPOSED[template]:
+        shown = say(sentence, ZH)
+        assert not re.search(r"[a-z]{4,}", re.sub(r"feishu|people.yaml|Rita|sales|june|host/r|prod", "", shown)), shown
 
 
 def test_every_word_of_the_deployments_card_is_translated() -> None:
