@@ -46,6 +46,7 @@ from bot.deployments.model import (
     State,
     counted,
 )
+from bot.deployments.moment import Moment
 from bot.errors import ProviderRejected, ProviderUnavailable, Refused
 from bot.gates.base import Gate, Health, Metrics
 from bot.git import display_address
@@ -116,6 +117,7 @@ class Workflow:
         self._clock = clock
         self._directory = directory
         self._poll = poll
+        self._moment = Moment(db, clock)
         self._ids: dict[str, int] = {}
         """Intent of a sync that was in work here -> deployment."""
 
@@ -328,8 +330,9 @@ class Workflow:
         """The rules are asked once more just before the push: it may have waited in the writer's queue."""
 
         async def still_wanted() -> None:
-            now = await self._db.read(lambda tx: rows.peek(tx, seen.id))
-            if now is None or now[0] != seen.state.value or (await self._hold_or_stop(seen))[0] is not None:
+            now = await self._moment.standing()
+            verdict = decide(self._catalog(), request_of(seen), facts_of(seen, now.facts), self._clock())
+            if seen.id not in now.writing or not _may_go_on(seen, verdict):
                 raise Refused("The rules, or somebody's wish, have changed meanwhile.")
 
         try:
@@ -346,15 +349,10 @@ class Workflow:
     async def _hold_or_stop(self, seen: Deployment) -> tuple[Outcome | None, Derivation]:
         """What the rules say now, before the first irreversible step: None to go on; and why."""
         verdict, derivation = await self._verdict(seen, WRITTEN)
-        if verdict.outcome is PolicyOutcome.ALLOWED:
+        if _may_go_on(seen, verdict):
             return None, derivation
         codes = {reason.code for reason in verdict.blocking}
-        _, target = plan.thaw(seen.data.plan)
-        asked = seen.data.emergency
-        ordinary = asked is None or bool(asked.approvals)
-        if ordinary and codes == {ReasonCode.WINDOW_CLOSED} and target.in_flight is InFlight.FINISH:
-            return None, derivation
-        passing = ordinary or codes <= HELD
+        passing = _is_ordinary(seen) or codes <= HELD
         if passing and codes <= {ReasonCode.WINDOW_CLOSED, ReasonCode.FREEZE_ACTIVE} | HELD:
             return self._wait_for(seen, verdict), derivation
         judged = replace(seen, data=noted(seen.data, derivation))
@@ -813,6 +811,21 @@ def _asked(seen: Deployment, run: PipelineRun) -> Ask | None:
     if before is not None and before.id == run.asks.id:
         return before
     return Ask(id=run.asks.id, text=run.asks.text, approval=run.asks.approval)
+
+
+def _is_ordinary(seen: Deployment) -> bool:
+    """Not by the emergency lane."""
+    asked = seen.data.emergency
+    return asked is None or bool(asked.approvals)
+
+
+def _may_go_on(seen: Deployment, verdict: Verdict) -> bool:
+    """Whether what is in flight may take its next step: a window that closed meanwhile lets it finish, if so set."""
+    if verdict.outcome is PolicyOutcome.ALLOWED:
+        return True
+    if not _is_ordinary(seen) or {reason.code for reason in verdict.blocking} != {ReasonCode.WINDOW_CLOSED}:
+        return False
+    return plan.thaw(seen.data.plan)[1].in_flight is InFlight.FINISH
 
 
 def _synced(seen: Deployment, progress: SyncProgress) -> Data:

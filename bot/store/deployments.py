@@ -378,6 +378,12 @@ def wake_queued(tx: Tx, at: datetime) -> None:
         announce(tx, Topic.DEPLOYMENT)
 
 
+def ids_in(tx: Tx, state: State) -> list[int]:
+    """Ids of all deployments in a state that is not final."""
+    query = select(deployments.c.id).where(deployments.c.ended_at.is_(None), deployments.c.state == state.value)
+    return list(tx.execute(query).scalars())
+
+
 def holder(tx: Tx, service: str, environment: str) -> Deployment | None:
     """The deployment that holds the target now, or None."""
     return _first(tx, deployments.c.slot == f"{service}/{environment}")
