@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -128,9 +129,10 @@ async def resolve(ctx: CommandContext, service: Service, target: Target, version
     if version:
         known = await ctx.tools.db.read(lambda tx: releases.by_name(tx, service.name, version))
         if known is not None:
-            return await ctx.tools.sources.resolve(repo, known.commit, target.branch)
+            found = await ctx.tools.sources.resolve(repo, known.commit, target.branch)
+            return replace(found, version=known.version, branch=known.branch or found.branch)
     try:
-        return await ctx.tools.sources.resolve(repo, version or None, target.branch)
+        return await ctx.tools.sources.resolve(repo, version or None, target.branch, service.versions)
     except BadInput as error:
         # People know the service, not where its repository lies on this machine.
         raise BadInput(error.message.replace(repo, service.name), hint=error.hint) from error

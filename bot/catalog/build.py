@@ -165,6 +165,7 @@ class Builder:
         wider = [written, *([team.value.defaults] if team else []), self.root.defaults]
         repo = next((one.repo for one in wider if one.repo), "")
         language = next((one.language for one in wider if one.language is not None), "")
+        versions = next((one.versions for one in wider if one.versions is not None), "")
         owners_file = next((one.owners_file for one in wider if one.owners_file is not None), False)
         path = next((one.path for one in wider if one.path is not None), "")
         names = {"service": name, "team": written.team, "language": language}
@@ -185,6 +186,7 @@ class Builder:
             owners_file=owners_file,
             path=_filler(names)(path).strip("/"),
             needs=_unique(written.needs),
+            versions=versions,
         )
 
     def _build_rule(self, written: ServiceIn, language: str) -> BuildRule:

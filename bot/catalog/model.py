@@ -295,6 +295,7 @@ class Service:
     owner_groups: the groups whose people are among `owners`. owners_file: whether approvers of OWNERS in its repository
     own it too; they are added while it runs, with the place that names each in `owner_sources`. path: its directory in
     a shared repository. needs: services that a release train brings there first.
+    versions: how its releases are called, empty: by tag or commit.
     """
 
     name: str
@@ -312,6 +313,7 @@ class Service:
     path: str = ""
     owner_sources: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    versions: str = ""
 
 
 @dataclass(frozen=True, slots=True)

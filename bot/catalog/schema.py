@@ -33,6 +33,7 @@ from bot.catalog import messages, units
 from bot.catalog.document import typed
 from bot.catalog.model import OF_RELEASES, DayKind, InFlight, Kind, Per, ReviewBlock, Role
 from bot.policy.cron import parse_cron
+from bot.sources import naming
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME = re.compile(NAME_PATTERN)
@@ -112,6 +113,15 @@ def _address(value: str) -> str:
     return value
 
 
+def _naming(value: str) -> str:
+    unknown = naming.unknown_holes(value)
+    if unknown:
+        raise ValueError(messages.unknown("placeholder", unknown[0], naming.HOLES))
+    if value and not any(f"{{{one}}}" in value for one in ("count", "commit", "time")):
+        raise ValueError("needs {count}, {commit} or {time}, or two commits would have one name")
+    return value
+
+
 def _email(value: str) -> str:
     if value and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", value):
         raise ValueError(messages.bad_email())
@@ -159,6 +169,7 @@ Language = Annotated[str, AfterValidator(lambda value: _name(value) if value els
 Options = Annotated[dict[str, Any], BeforeValidator(typed)]
 RepositoryPath = Annotated[str, AfterValidator(_path)]
 Address = Annotated[str, AfterValidator(_address)]
+VersionNaming = Annotated[str, AfterValidator(_naming)]
 Email = Annotated[str, AfterValidator(_email)]
 Locale = Annotated[str, AfterValidator(_locale)]
 Channels = dict[str, Annotated[str, StringConstraints(min_length=1)]]
@@ -382,6 +393,8 @@ class DefaultsIn(TargetDefaults):
     """Source repository; may contain {service}, {team} and {language}."""
     language: Language | None = None
     """Programming language, for patterns, for people, and for how it is built: java, go, nodejs, php, python."""
+    versions: VersionNaming | None = None
+    """How releases are called, for instance {release}-{date}.{count}; left out: by their tag, else by their commit."""
     build: BuildIn | None = None
     """What is built differently than the language's convention says."""
     owners_file: bool | None = None

@@ -99,7 +99,7 @@ class Hooked(Protocol):
 class Resolver(Protocol):
     """Finds revisions."""
 
-    async def resolve(self, repo: str, ref: str | None, branch: str) -> Revision:
+    async def resolve(self, repo: str, ref: str | None, branch: str, naming: str = "") -> Revision:
         """The commit a name stands for, read anew from the repository."""
         ...
 
@@ -191,11 +191,12 @@ class Events:
             who = push.email or push.user or "somebody"
             return await self._refused(name, who, "unknown_caller", f"{who} is nobody in the catalog")
         repo = resolve_repo(self._directory, service.repo)
-        revision = await self._sources.resolve(repo, push.tag or None, target.branch)
+        branch = push.branch or target.branch
+        revision = await self._sources.resolve(repo, push.tag or None, branch, service.versions)
         if revision.commit != push.commit:
             # An older event that was repeated or came late; the newer one brings its own.
             return f"{name}: {push.tag or push.branch} is at another commit by now"
-        if push.tag and not await self._sources.contains(repo, target.branch, revision.commit):
+        if push.tag and not await self._sources.contains(repo, revision.branch, revision.commit):
             text = f"The tag {push.tag} of {service.name} is not on {target.branch}, so {name} does not follow it."
             return await self._refused(name, person.id, "not_on_branch", text, push)
         try:
@@ -278,7 +279,7 @@ def _follows(target: Target, push: Push) -> bool:
     """Whether this push deploys the target by itself. A tag is about the whole repository: paths do not count."""
     if push.tag:
         return any(fnmatchcase(push.tag, pattern) for pattern in target.auto_deploy_tags)
-    return target.auto_deploy and target.branch == push.branch and _touches(target.paths, push.files)
+    return target.auto_deploy and fnmatchcase(push.branch, target.branch) and _touches(target.paths, push.files)
 
 
 def _is_repo(address: str, name: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bot.errors import BadInput, ProviderRejected
 from bot.git import Git, GitRejected, Mirror, Problem, display_address, git_error, is_safe_ref, mirror_name
+from bot.sources.naming import natural_order, version_of
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -61,8 +62,11 @@ class Source:
             self._mirrors[repo] = Mirror(self._git, repo, directory, f"the repository {display_address(repo)}")
         return self._mirrors[repo]
 
-    async def resolve(self, repo: str, ref: str | None, branch: str) -> Revision:
+    async def resolve(self, repo: str, ref: str | None, branch: str, naming: str = "") -> Revision:
         """The commit that a tag, a branch or a commit (7 digits or more) names; None: the branch's newest.
+
+        branch: or a pattern such as `release/*`, whose last branch by name counts. naming: how versions are called;
+        see `bot.sources.naming`.
 
         Raises:
             BadInput: no such ref; the nearest names are told.
@@ -74,13 +78,26 @@ class Source:
                 f"`{ref[:80]!a}` is not a version, branch or commit.".replace("'", ""),
                 hint="Type a tag, a branch or a commit.",
             )
-        if not is_safe_ref(branch):
+        if not is_safe_ref(branch.replace("*", "x")):
             raise ProviderRejected(f"`{branch[:80]}` is not a branch name.", hint="Correct `branch` in the catalog.")
         mirror = self.mirror(repo)
         if ref is None or not _FULL_COMMIT.fullmatch(ref) or not await self._commit_of(mirror, [ref]):
             await self._fetch(mirror, repo)
+        if "*" in branch:
+            branch = await self._last_branch(mirror, repo, branch)
         commit = await self._find(mirror, repo, ref, branch)
-        return await self._revision(mirror, commit, ref, branch)
+        return await self._revision(mirror, commit, ref, branch, naming)
+
+    async def _last_branch(self, mirror: Mirror, repo: str, pattern: str) -> str:
+        """The last of the branches that match, by the numbers in their names. Raises ProviderRejected: none does."""
+        finished = await mirror.git("for-each-ref", "--format=%(refname)", f"refs/heads/{pattern}")
+        names = [name.removeprefix("refs/heads/") for name in finished.out.decode(errors="replace").splitlines()]
+        if not names:
+            raise ProviderRejected(
+                f"{display_address(repo)} has no branch `{pattern}`.",
+                hint="Push one, or correct the environment's `branch` in the catalog.",
+            )
+        return max(names, key=natural_order)
 
     async def contains(self, repo: str, branch: str, commit: str) -> bool:
         """Whether a commit is on a branch, as last fetched by `resolve`."""
@@ -207,7 +224,7 @@ class Source:
         near = difflib.get_close_matches(ref, names, n=4, cutoff=0.5) or names[:4]
         return f"; nearest are {', '.join(near)}" if near else " (it is empty)"
 
-    async def _revision(self, mirror: Mirror, commit: str, ref: str | None, branch: str) -> Revision:
+    async def _revision(self, mirror: Mirror, commit: str, ref: str | None, branch: str, naming: str) -> Revision:
         finished = await mirror.git(
             "log", "-1", "--decorate=full", "--decorate-refs=refs/tags/", f"--format={_FORMAT}", commit, "--"
         )
@@ -215,27 +232,33 @@ class Source:
         found = _commit(fields)
         tags = [name.removeprefix("tag: refs/tags/") for name in fields[5].split(", ") if name.startswith("tag: ")]
         is_branch = ref is not None and ref not in tags and not commit.startswith(ref)
+        branch = ref if is_branch and ref is not None else branch
+        version = _version(tags, ref, commit)
+        if naming and version != ref:
+            version = version_of(naming, branch, found.committed_at, commit, await self._count(mirror, commit, naming))
         return Revision(
             commit=found.commit,
-            version=_version(tags, ref, commit),
-            branch=ref if is_branch and ref is not None else branch,
+            version=version,
+            branch=branch,
             subject=found.subject,
             author=found.author,
             author_email=found.author_email,
             committed_at=found.committed_at,
         )
 
+    async def _count(self, mirror: Mirror, commit: str, naming: str) -> int:
+        """How many commits it stands on, where that is asked for."""
+        if "{count}" not in naming:
+            return 0
+        finished = await mirror.git("rev-list", "--count", commit, "--")
+        return int(finished.out.decode().strip() or 0)
+
 
 def _version(tags: list[str], ref: str | None, commit: str) -> str:
     """The tag that was asked for, else the highest that points here, else the short commit."""
     if ref in tags and ref is not None:
         return ref
-    return max(tags, key=_natural, default=commit[:12])
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts v1.10 after v1.9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D+", name)]
+    return max(tags, key=natural_order, default=commit[:12])
 
 
 def _commit(fields: list[str]) -> Commit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,28 @@ class _Pushing:
         if run is None or run.artifact is None:
             return run
         return replace(run, artifact=replace(run.artifact, digest=_PUSHED[-1]))
+
+
+async def test_a_release_branch_names_its_versions(tmp_path: Path) -> None:
+    """`/deploy app prod` takes the newest release branch; its name is known wherever a version is typed."""
+    world = make_world(tmp_path / "world")
+    root = json.loads((world.directory / "slipway.yaml").read_text())
+    root["environments"]["prod"]["branch"] = "release/*"
+    root["defaults"]["versions"] = "{release}-{date}.{count}"
+    (world.directory / "slipway.yaml").write_text(json.dumps(root))
+    world.push("june", branch="release/202406")
+    async with running(world) as slipway:
+        await slipway.say("owner", "/deploy app prod")
+        first = await slipway.ends(1)
+        await slipway.say("owner", f"/deploy app dev {first.release_version}")
+        second = await slipway.ends(2)
+        world.push("july", branch="release/202407")
+        await slipway.say("owner", "/deploy app prod")
+        third = await slipway.ends(3)
+        await slipway.say("owner", f"/rollback app prod {first.release_version}")
+        back = await slipway.ends(4)
+    assert re.fullmatch(r"202406-\d{8}\.2", first.release_version)
+    assert (second.release_version, second.digest) == (first.release_version, first.digest)
+    assert re.fullmatch(r"202407-\d{8}\.\d+", third.release_version)
+    assert (back.release_version, back.digest) == (first.release_version, first.digest)
+    assert world.count("builds") == 2

@@ -234,3 +234,32 @@ async def test_a_tag_is_made_once_and_never_moved(tmp_path: Path, repository: Re
         await source.tag(repo, second, "v1.0", "again", at)
     with pytest.raises(ProviderRejected, match="cannot be a tag"):
         await source.tag(repo, second, "--force", "again", at)
+
+
+async def test_the_newest_release_branch_is_meant_by_a_pattern(repository: Repository, source: Source) -> None:
+    """`branch: release/*` follows the releases without anybody changing the catalog; 202410 comes after 202409."""
+    repository.commit({"a": "1"}, "first")
+    for name in ("release/202409", "release/202410", "other"):
+        repository.git("branch", name)
+    newest = repository.commit({"a": "2"}, "second")
+    repository.git("branch", "-f", "release/202410", newest)
+    found = await source.resolve(repository.address, None, "release/*")
+    assert (found.commit, found.branch) == (newest, "release/202410")
+    with pytest.raises(ProviderRejected, match=r"has no branch `hotfix/\*`"):
+        await source.resolve(repository.address, None, "hotfix/*")
+
+
+async def test_versions_are_named_from_git_alone(repository: Repository, source: Source) -> None:
+    """The same commit has the same name for everybody; a tag that is asked for by name stays what it is."""
+    repository.commit({"a": "1"}, "first")
+    commit = repository.commit({"a": "2"}, "second")
+    repository.git("branch", "release/202406")
+    repository.git("tag", "promoted/one")
+    naming = "{release}-{date}.{count}"
+    found = await source.resolve(repository.address, None, "release/202406", naming)
+    day = f"{found.committed_at:%Y%m%d}"
+    assert found.version == f"202406-{day}.2"
+    asked = await source.resolve(repository.address, "release/202406", "main", naming)
+    assert (asked.version, asked.branch) == (found.version, "release/202406")
+    assert (await source.resolve(repository.address, "promoted/one", "main", naming)).version == "promoted/one"
+    assert (await source.resolve(repository.address, commit, "main")).version == "promoted/one"

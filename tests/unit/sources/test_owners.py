@@ -149,7 +149,7 @@ class Unreachable(Source):
 
     away = False
 
-    async def resolve(self, repo, ref, branch):  # type: ignore[no-untyped-def]
+    async def resolve(self, repo, ref, branch, naming=""):  # type: ignore[no-untyped-def]
         if self.away:
             raise ProviderUnavailable("The repository does not answer.")
         return await super().resolve(repo, ref, branch)
