@@ -14,6 +14,7 @@ from bot.errors import BadInput
 from bot.policy.model import Permission
 from bot.store import deployments as rows
 from bot.store.database import Tx
+from commands.careful import warnings_of
 from commands.deploy import find_target
 
 
@@ -35,7 +36,13 @@ async def rollback(ctx: CommandContext, args: RollbackArgs) -> Reply:
     """
     service, target = find_target(ctx, args.service, args.environment)
     await ctx.tools.owners.freshen(service)
-    wanted = await ctx.tools.db.read(lambda tx: _wanted(tx, service, target, args.version))
+    wanted, now = await ctx.tools.db.read(
+        lambda tx: (
+            _wanted(tx, service, target, args.version),
+            rows.last_good(tx, service.name, target.environment),
+        )
+    )
+    warnings = await warnings_of(ctx, service, target, now, wanted)
     started = await ctx.tools.deployments.start(
         Wish(
             person=ctx.caller,
@@ -48,10 +55,11 @@ async def rollback(ctx: CommandContext, args: RollbackArgs) -> Reply:
             reason=args.reason[:500],
             origin=ctx.origin,
             key=ctx.key,
+            warnings=warnings,
         )
     )
     if not started.joined:
-        return Reply()
+        return Reply(" ".join(warnings))
     seen = started.deployment
     return Reply(
         f"{seen.release_version} is on its way to {seen.environment} already: {seen.ref} is {words(seen.state)}."

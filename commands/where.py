@@ -11,7 +11,7 @@ from bot.catalog.find import find_service
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Service, Target
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
-from bot.delivery.base import Running, Written
+from bot.delivery.base import Running, Spread, Written
 from bot.errors import SlipwayError
 from bot.policy.model import Permission
 from bot.store import deployments as rows
@@ -30,6 +30,8 @@ async def where(ctx: CommandContext, args: WhereArgs) -> Reply:
     service = find_service(ctx.catalog, args.service)
     cells = await asyncio.gather(*(_cell(ctx, service, target) for target in service.targets.values()))
     fields = dict(zip(service.targets, (text for text, _ in cells), strict=True))
+    clusters = await asyncio.gather(*(_clusters(ctx, service, target) for target in service.targets.values()))
+    fields |= {name: text for found in clusters for name, text in found.items()}
     drifting = [name for name, (_, drifts) in zip(service.targets, cells, strict=True) if drifts]
     text = f"What runs is not what Git wants in {', '.join(drifting)}." if drifting else ""
     return Reply(card=Card(f"Where {service.name} is", text=text, fields=fields))
@@ -61,6 +63,29 @@ async def _cell(ctx: CommandContext, service: Service, target: Target) -> tuple[
             f" {running.digest[:19]}".rstrip()
         )
     return "; ".join(parts), drifts
+
+
+async def _clusters(ctx: CommandContext, service: Service, target: Target) -> dict[str, str]:
+    """A line for each cluster of an environment that spans several."""
+    delivery = ctx.tools.providers.deliveries.get(target.delivery.provider)
+    if not isinstance(delivery, Spread):
+        return {}
+    try:
+        found, wanted = await asyncio.gather(delivery.everywhere(service, target), _wanted(ctx, service, target))
+    except SlipwayError:
+        return {}  # Told in the environment's own line.
+    if len(found) < 2:
+        return {}
+    return {f"{target.environment}: {name}": _in_cluster(running, wanted) for name, running in found.items()}
+
+
+def _in_cluster(running: Running | None, wanted: Written) -> str:
+    if running is None:
+        return "nothing is running"
+    said = f"{running.version or 'another image'} {running.digest[:19]}".strip()
+    if running.digest != wanted.digest:
+        return f"drift: Git wants {wanted.version or 'nothing'}, running is {said}"
+    return said if running.healthy else f"{said}; not healthy: {running.message}"
 
 
 async def _running(ctx: CommandContext, service: Service, target: Target) -> Running | None:

@@ -380,6 +380,7 @@ def _fields(view: View) -> dict[str, str]:
         "branch": seen.branch,
         "digest": seen.digest,
         "reason": seen.reason or (data.emergency.reason if data.emergency else ""),
+        "careful": " ".join(data.warnings),
         "approved by": _names(view, _approvers(view)),
         "url": data.url if seen.state in (State.SUCCEEDED, State.ROLLED_BACK) else "",
         "pipeline": data.run_url if data.run_url.startswith(("https://", "http://")) else "",

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from bot.catalog import languages, messages
 from bot.catalog.metrics import metric_rule
 from bot.catalog.model import (
+    MIGRATIONS,
     BuildRule,
     DeliverySpec,
     EmergencyRule,
@@ -187,6 +188,7 @@ class Builder:
             path=_filler(names)(path).strip("/"),
             needs=_unique(written.needs),
             versions=versions,
+            migrations=next((tuple(one.migrations) for one in wider if one.migrations is not None), MIGRATIONS),
         )
 
     def _build_rule(self, written: ServiceIn, language: str) -> BuildRule:

@@ -288,6 +288,10 @@ class Environment:
     preview: bool = False
 
 
+MIGRATIONS = ("migrations/*", "*/migrations/*", "db/migrate/*", "*/db/migration/*", "*.sql")
+"""Where changes of a database are kept by convention; `*` stands for slashes, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What is deployed. `targets`: environment name -> Target, in the environments' order.
@@ -295,7 +299,8 @@ class Service:
     owner_groups: the groups whose people are among `owners`. owners_file: whether approvers of OWNERS in its repository
     own it too; they are added while it runs, with the place that names each in `owner_sources`. path: its directory in
     a shared repository. needs: services that a release train brings there first.
-    versions: how its releases are called, empty: by tag or commit.
+    versions: how its releases are called, empty: by tag or commit. migrations: patterns of files that change a
+    database, of which a rollback warns.
     """
 
     name: str
@@ -314,6 +319,7 @@ class Service:
     owner_sources: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     versions: str = ""
+    migrations: tuple[str, ...] = MIGRATIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -393,6 +393,8 @@ class DefaultsIn(TargetDefaults):
     """Source repository; may contain {service}, {team} and {language}."""
     language: Language | None = None
     """Programming language, for patterns, for people, and for how it is built: java, go, nodejs, php, python."""
+    migrations: Words | None = None
+    """Patterns of files that change a database, of which a rollback warns."""
     versions: VersionNaming | None = None
     """How releases are called, for instance {release}-{date}.{count}; left out: by their tag, else by their commit."""
     build: BuildIn | None = None

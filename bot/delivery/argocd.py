@@ -169,6 +169,18 @@ class ArgoCD:
             return Running("", "", False, some[0][1].url, f"The clusters run different versions: {versions}.")
         return some[0][1]
 
+    async def everywhere(self, service: Service, target: Target) -> dict[str, Running | None]:
+        """What the pods of each application run, by its name. Raises ProviderUnavailable when it cannot be told."""
+        plan = self._plan(service, target)
+        found = await asyncio.gather(*(self._running(ref, plan.options, target) for ref in plan.apps))
+        return {_short(ref): running for ref, running in zip(plan.apps, found, strict=True)}
+
+    async def hooks(self, service: Service, target: Target) -> list[str]:
+        """Hooks that the last syncs ran, as `PreSync Job/migrate`. Raises ProviderUnavailable, ProviderRejected."""
+        apps = await asyncio.gather(*(self._app(ref) for ref in self._plan(service, target).apps))
+        results = [one for app in apps if app.state is not None for one in app.state.results if one.hook]
+        return list(dict.fromkeys(f"{one.hook} {one.key[1]}/{one.key[3]}" for one in results))
+
     async def failure(self, request: SyncRequest) -> DeliveryFailure:
         """What failed: the operation, its resources, the pods, their events and their last lines."""
         plan = self._plan(request.service, request.target)

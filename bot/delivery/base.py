@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -233,6 +233,24 @@ class Delivery(Protocol):
 
     async def abort_gray(self, request: SyncRequest) -> None:
         """Take the gray share away. Raises ProviderRejected if there is no gray stage."""
+        ...
+
+
+@runtime_checkable
+class Spread(Protocol):
+    """A delivery whose environments may span clusters."""
+
+    async def everywhere(self, service: Service, target: Target) -> Mapping[str, Running | None]:
+        """What runs now in each cluster, by its name; None: nothing. Raises ProviderUnavailable: it cannot be told."""
+        ...
+
+
+@runtime_checkable
+class Hooking(Protocol):
+    """A delivery that may run hooks of the service's own beside a sync."""
+
+    async def hooks(self, service: Service, target: Target) -> Sequence[str]:
+        """Those that the last sync ran, as `PreSync Job/migrate`. Raises ProviderError."""
         ...
 
 

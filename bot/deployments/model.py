@@ -256,6 +256,7 @@ class Data(_Record):
     gates: tuple[GateNote, ...] = ()
     gating_since_at: datetime | None = None
     tagged: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     before: Before | None = None
     revision: str = ""
     git_changed: bool = True

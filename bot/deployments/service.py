@@ -65,6 +65,7 @@ class Wish:
     next_window: bool = False
     supersede: bool = False
     only_if_allowed: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,6 +523,7 @@ def _new(
         emergency=_question(wish, subject, verdict, at, given),
         author=wish.author,
         size=wish.size,
+        warnings=wish.warnings,
         not_before=wish.at,
         at_window=wish.next_window and wish.at is not None,
     )

@@ -125,6 +125,19 @@ class Source:
         fields = finished.out.decode(errors="replace").split("\0")
         return [_commit(fields[start : start + 5]) for start in range(0, len(fields) - 5, 6)]
 
+    async def changed_files(self, repo: str, old: str, new: str) -> list[str]:
+        """Paths that differ between two full commits; none if one is not in the repository (any more).
+
+        Raises ProviderUnavailable / ProviderRejected as `resolve`.
+        """
+        if not (_FULL_COMMIT.fullmatch(old) and _FULL_COMMIT.fullmatch(new)):
+            return []
+        mirror = self.mirror(repo)
+        if not (await self._commit_of(mirror, [old]) and await self._commit_of(mirror, [new])):
+            await self._fetch(mirror, repo)
+        finished = await mirror.git("diff", "--name-only", "-z", "--no-renames", old, new, "--", check=False)
+        return [path for path in finished.out.decode(errors="replace").split("\0") if path] if not finished.code else []
+
     async def read(self, repo: str, commit: str, path: str, limit: int = 262_144) -> bytes | None:
         """A file of a commit that `resolve` found; None if there is no such file.
 

@@ -310,6 +310,34 @@ async def test_the_doctor_says_what_is_missing(tmp_path: Path, fake: FakeArgoCD)
     assert TOKEN not in line
 
 
+async def test_where_tells_each_cluster_and_a_rollback_what_does_not_go_back(tmp_path: Path, fake: FakeArgoCD) -> None:
+    """Drift in one of two clusters is named; migrations and hooks are warned of on the card and in the answer."""
+    world = make_argo_world(tmp_path / "world")
+    fake.add("app-west")
+    fake.hooks = ["migrate"]
+    several = [{"application": "app-prod"}, {"application": "app-west"}]
+    world.change_environment("prod", delivery={"provider": "argocd", "options": {"applications": several}})
+    async with slipway(world, fake) as bot:
+        await bot.say("owner", "/deploy app prod")
+        first = await bot.ends(1)
+        world.write({"db/migrate/2.sql": "alter table x;", "message.txt": "second"}, "migrate")
+        await bot.say("owner", "/deploy app prod")
+        second = await bot.ends(2)
+        fake.apps["app-west"]["status"]["summary"]["images"] = [f"registry.example/app:0@sha256:{'9' * 64}"]
+        await bot.say("owner", "/where app")
+        (where,) = [card for card in await bot.cards("owner") if card["title"] == "Where app is"]
+        fake.apps["app-west"]["status"]["summary"]["images"] = []
+        said = [one.text for one in await bot.say("owner", "/rollback app prod")]
+        assert await bot.get(3) is not None, said
+        (card,) = await bot.cards("owner", "d-3")
+    assert second.digest[:19] in where["fields"]["prod: app-prod"]
+    assert where["fields"]["prod: app-west"].startswith("drift: Git wants")
+    warned = card["fields"]["careful"]
+    assert f"between {first.release_version} and {second.release_version} (db/migrate/2.sql)" in warned
+    assert f"The sync runs hooks (PreSync Job/migrate), now those of {first.release_version}." in warned
+    assert warned in said
+
+
 KILLS = int(os.environ.get("ARGO_KILLS", "6"))
 """How often it is killed; more by `ARGO_KILLS=200 pytest -k killed --timeout=0`."""
 

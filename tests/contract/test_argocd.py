@@ -388,6 +388,27 @@ async def test_several_clusters_go_in_waves_and_all_must_be_healthy(argo: Argo) 
         await delivery.close()
 
 
+async def test_every_cluster_tells_what_runs_there_and_which_hooks_ran(argo: Argo) -> None:
+    """`/where` shows the one that differs by name; a rollback warns of hooks."""
+    async with running_argocd() as west:
+        west.add("hello", project="shop")
+        west.images = {W: IMAGE}
+        argo.fake.hooks = ["migrate"]
+        delivery = make_delivery(argo.fake, set(), west=west)
+        several = [{"application": "hello"}, {"application": "hello", "server": "west", "project": "shop"}]
+        request = argo.request(applications=several)
+        await until(delivery, request, SyncState.SUCCEEDED)
+        other = f"reg.example/hello:0.9@sha256:{'9' * 64}"
+        west.apps["hello"]["status"]["summary"]["images"] = [other]
+        found = await delivery.everywhere(request.service, request.target)
+        assert {name: one.digest if one else "" for name, one in found.items()} == {
+            "hello": DIGEST,
+            "west/hello": f"sha256:{'9' * 64}",
+        }
+        assert await delivery.hooks(request.service, request.target) == ["PreSync Job/migrate"]
+        await delivery.close()
+
+
 SEVERAL = [
     {"application": "hello"},
     {"application": "hello", "server": "west"},

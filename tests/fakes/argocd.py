@@ -39,7 +39,7 @@ def stamp() -> str:
 class FakeArgoCD:
     """Applications by name, and what a sync of them leads to.
 
-    images: revision -> the image it asks for; render: tells it instead.
+    images: revision -> the image it asks for; render: tells it instead. hooks: Jobs that run before each sync.
     outcome: application -> `good`, `failing`, `slow`, `degraded`,
     `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
     faults: taken one by one by calls whose method and path end match: `drop` (done, but not answered), `refuse`
@@ -53,6 +53,7 @@ class FakeArgoCD:
     apps: dict[str, Json] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     render: Callable[[str], str] | None = None
+    hooks: list[str] = field(default_factory=list)
     outcome: dict[str, str] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     windows: dict[str, Json] = field(default_factory=dict)
@@ -144,7 +145,7 @@ class FakeArgoCD:
             await asyncio.sleep(self.pace)
             state.pop("finishedAt")
             self.changed(app)
-        state["syncResult"] = {"revision": revision, "resources": [_result(name, outcome)]}
+        state["syncResult"] = {"revision": revision, "resources": [_result(name, outcome), *map(_hook, self.hooks)]}
         if outcome == "failing":
             self._end(app, state, "Failed", "one or more objects failed to apply, reason: the cluster said no")
             return
@@ -434,6 +435,11 @@ def _result(name: str, outcome: str) -> Json:
         message = "error: the cluster said no (tried with password=hunter22)"
         return result | {"status": "SyncFailed", "hookPhase": "Failed", "message": message}
     return result | {"status": "Synced", "hookPhase": "Running", "message": "configured"}
+
+
+def _hook(name: str) -> Json:
+    result = {"group": "batch", "version": "v1", "kind": "Job", "namespace": "shop", "name": name}
+    return result | {"syncPhase": "PreSync", "hookType": "PreSync", "hookPhase": "Succeeded", "status": "Synced"}
 
 
 def _pod(name: str, number: int, image: str, info: list[Json]) -> Json:

@@ -96,6 +96,13 @@ class World:
         repository.git("checkout", "--quiet", "-B", branch)
         return repository.commit({"message.txt": message, "test.sh": f"{test}\n"}, f"say {message}")
 
+    def write(self, files: Mapping[str, str], message: str, branch: str = "main") -> str:
+        """A new commit of the service with these files; returns it."""
+        repository = Repository.__new__(Repository)
+        repository.directory = self.source
+        repository.git("checkout", "--quiet", "-B", branch)
+        return repository.commit(files, message)
+
     def tag(self, name: str) -> None:
         """Tag the newest commit."""
         git(self.source, "tag", name)
