@@ -447,8 +447,15 @@ def _open_database(config: Path | None, data: Path | None) -> Any:
 
 
 def _read_database(config: Path | None, data: Path | None, work: Any) -> Any:
+    from bot.store.migrate import HEAD, current
+
     db = _open_database(config, data)
     try:
+        if (revision := asyncio.run(db.read(current))) != HEAD:
+            _fail(
+                f"The database has the tables of another Slipway ({revision or 'none'} instead of {HEAD}). "
+                "Run `slipway migrate` if it is older, or use the version that made it."
+            )
         return asyncio.run(db.read(work))
     finally:
         db.close()
