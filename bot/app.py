@@ -59,6 +59,7 @@ from bot.schedule.pipelines import PipelineWork
 from bot.schedule.works import Work
 from bot.server_pass import SERVER
 from bot.settings import Settings, read_console_tokens
+from bot.sources.elsewhere import make_elsewhere
 from bot.sources.git import Source
 from bot.sources.members import Memberships
 from bot.sources.owners import RepositoryOwners
@@ -209,7 +210,8 @@ class App:
         rosters = make_rosters(settings, outside.clock)
         self.memberships = Memberships(rosters.by_name, outside.clock)
         self.owners = RepositoryOwners(self.sources, settings.config, outside.clock)
-        self._closing: list[Callable[[], Awaitable[None]]] = list(rosters.closing)
+        elsewhere, closing = make_elsewhere(settings, outside.clock)
+        self._closing: list[Callable[[], Awaitable[None]]] = [*rosters.closing, *closing]
         author, signing = author_of(settings), signing_of(settings)
         writer = GitWriter(data / "git" / "config", git, clock=outside.clock, author=author, signing=signing)
         pipelines = self._pipelines(outside)
@@ -249,6 +251,7 @@ class App:
             owners=self.owners,
             memberships=self.memberships,
             run_logs=self.run_logs,
+            elsewhere=elsewhere,
         )
         self.reporter = Reporter(self.db, self.catalog, self.sources, settings.config)
         self.jobs = Jobs(

@@ -390,6 +390,29 @@ def policy_export(
     typer.echo(yaml.safe_dump({"spec": {"syncWindows": [one.written() for one in found]}}, sort_keys=False))
 
 
+@policy_app.command("compare")
+def policy_compare(
+    service: Annotated[str, typer.Argument(help="Left out: all.")] = "",
+    environment: Annotated[str, typer.Argument(help="Left out: all.")] = "",
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Warn where Argo CD's sync windows or GitLab's freeze periods would block what we allow in the next 14 days."""
+    from bot.compare import compare
+    from bot.deployments.facts import standing_facts
+    from bot.policy.model import Facts
+    from bot.settings import read_settings
+
+    settings = read_settings(os.environ, config=_directory(config), data=data)
+    catalog, now = _catalog(config), datetime.now(UTC)
+    kept = _has_database(config, data)
+    facts = _read_database(config, data, lambda tx: standing_facts(tx, now)) if kept else Facts()
+    warned = asyncio.run(compare(settings, catalog, facts.freezes, service, environment, now, typer.echo))
+    typer.echo(f"{warned} to look at" if warned else "nothing there blocks what we allow")
+    if warned:
+        raise typer.Exit(1)
+
+
 def _catalog(config: Path | None) -> Any:
     from bot.catalog.load import load_catalog
 

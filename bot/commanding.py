@@ -17,6 +17,7 @@ from bot.deployments.run_log import RunLogs
 from bot.deployments.service import Deployments
 from bot.deployments.workflow import Providers
 from bot.policy.model import Permission
+from bot.sources.elsewhere import Elsewhere
 from bot.sources.git import Source
 from bot.sources.members import Memberships
 from bot.sources.owners import RepositoryOwners
@@ -75,6 +76,7 @@ class Tools:
     clock: Clock
     owners: RepositoryOwners
     memberships: Memberships
+    elsewhere: Elsewhere
     commands: Sequence[Command] = ()
     run_logs: RunLogs | None = None
 

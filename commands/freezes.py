@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from bot.catalog.find import find_environment, find_service
 from bot.catalog.model import OF_RELEASES, Freeze, Service, Window
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
 from bot.errors import BadInput
+from bot.policy.foreign import Conflict, conflicts
 from bot.policy.model import Facts, Permission
 from bot.policy.scopes import matches
 from bot.policy.windows import spans
@@ -20,6 +22,7 @@ from notifiers.card import Card
 
 AHEAD = timedelta(days=14)
 MOST = 20
+MOST_CONFLICTS = 5
 
 
 class FreezeArgs(BaseModel, frozen=True):
@@ -32,6 +35,9 @@ class FreezeArgs(BaseModel, frozen=True):
     environment: Annotated[str, Arg(ArgKind.ENVIRONMENT, option=True)] = ""
     service: Annotated[str, Arg(ArgKind.SERVICE, option=True)] = ""
     team: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    label: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    cluster: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
+    kind: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
     exempt: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
 
 
@@ -78,7 +84,29 @@ def _scope(ctx: CommandContext, args: FreezeArgs) -> dict[str, list[str]]:
         if args.team not in ctx.catalog.teams:
             raise BadInput(f"There is no team '{args.team[:60]}'.", hint=f"There are {', '.join(ctx.catalog.teams)}.")
         scope["teams"] = [args.team]
+    if args.label:
+        scope["labels"] = [_known_label(ctx, args.label)]
+    if args.cluster:
+        scope["clusters"] = [_known_cluster(ctx, args.cluster)]
+    if args.kind:
+        scope["kinds"] = list(_kinds(args.kind))
     return scope
+
+
+def _known_label(ctx: CommandContext, label: str) -> str:
+    """A freeze about nothing would stop nobody, unnoticed."""
+    known = {f"{key}={value}" for one in ctx.catalog.services.values() for key, value in one.labels.items()}
+    if not any(fnmatchcase(one, label) for one in known):
+        raise BadInput(f"No service has the label '{label[:60]}'.", hint="Write key=value, for instance tier=gold.")
+    return label
+
+
+def _known_cluster(ctx: CommandContext, cluster: str) -> str:
+    known = {target.cluster for one in ctx.catalog.services.values() for target in one.targets.values()} - {""}
+    if not any(fnmatchcase(one, cluster) for one in known):
+        names = ", ".join(sorted(known)[:8]) or "none"
+        raise BadInput(f"There is no cluster '{cluster[:60]}'.", hint=f"There are {names}.")
+    return cluster
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -104,10 +132,34 @@ async def windows(ctx: CommandContext, args: WindowsArgs) -> Reply:
     now = ctx.tools.clock()
     found = [*_openings(ctx, service, place, now), *_freezes(ctx, service, place, now, standing)]
     lines = [text for _, text in sorted(found)]
+    if service is not None:
+        lines = [*await _elsewhere(ctx, service, place, standing, now), *lines]
     title = " ".join(["Windows", *(["of", service.name] if service else []), *(["in", place] if place else [])])
     more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
     text = "\n".join([*lines[:MOST], *more]) or "Nothing opens, closes or freezes in the next 14 days."
     return Reply(card=Card(title, text=text))
+
+
+async def _elsewhere(ctx: CommandContext, service: Service, place: str, standing: Facts, now: datetime) -> list[str]:
+    """What other systems would block of what we allow, and their rules."""
+    lines: list[str] = []
+    rules: list[str] = []
+    for name, target in service.targets.items():
+        if place not in ("", name):
+            continue
+        read = await ctx.tools.elsewhere.of(service, target)
+        lines += [f"{name}: {problem}" for problem in read.problems]
+        found = conflicts(ctx.catalog, standing.freezes, service, name, read.rules, now, now + AHEAD)
+        lines += [conflict_line(name, one, ctx.catalog.zone) for one in found[:MOST_CONFLICTS]]
+        rules += [f"{name}: {one.system}: {said}" for one in read.rules for said in one.said]
+    return [*lines, *rules[:MOST_CONFLICTS]]
+
+
+def conflict_line(environment: str, found: Conflict, zone: str) -> str:
+    """A warning: open here, shut there."""
+    start, end = say_when(found.start, zone), say_when(found.end, zone)
+    text = f"! {environment}: {found.system} would block from {start} to {end} what we allow: {found.rule}"
+    return text
 
 
 def _openings(ctx: CommandContext, service: Service | None, place: str, now: datetime) -> list[tuple[datetime, str]]:
@@ -147,9 +199,11 @@ def _recurring(freeze: Freeze, now: datetime) -> list[tuple[datetime, datetime |
 
 def _about(ctx: CommandContext, rule: Window | Freeze, service: Service | None, place: str) -> bool:
     """Whether the rule is about what was asked for, for any kind."""
-    services = [service] if service is not None else list(ctx.catalog.services.values())[:200]
+    if service is None:
+        patterns = rule.scope.environments
+        return not place or not patterns or any(fnmatchcase(place, pattern) for pattern in patterns)
     places = [place] if place else list(ctx.catalog.environments)
-    return any(matches(rule.scope, one, where, kind) for one in services for where in places for kind in OF_RELEASES)
+    return any(matches(rule.scope, service, where, kind) for where in places for kind in OF_RELEASES)
 
 
 freeze_command = Command(
@@ -159,7 +213,7 @@ freeze_command = Command(
     permission=Permission.FREEZE_WRITE,
     args=FreezeArgs,
     run=freeze,
-    notes="Without --environment, --service or --team it holds everywhere.",
+    notes="Without --environment, --service, --team, --label, --cluster or --kind it holds everywhere.",
 )
 
 unfreeze_command = Command(

@@ -150,6 +150,18 @@ class ArgoApi:
         """`canSync`, as for a manual sync, and the windows that are active or assigned."""
         return await self._ask("GET", f"{_path(app)}/syncwindows", params=app.query)
 
+    async def windows(self, project: str) -> list[Json]:
+        """The sync windows of a project, as they are written there, those of its global projects too."""
+        body = await self._ask("GET", f"/api/v1/projects/{quote(project, safe='')}/detailed")
+        projects = [body.get("project") or {}, *(body.get("globalProjects") or [])]
+        return [window for one in projects for window in (one.get("spec") or {}).get("syncWindows") or []]
+
+    async def destination(self, app: AppRef) -> Json:
+        """Where an application goes: `name` or `server` of the cluster, and `namespace`."""
+        body = await self._ask("GET", _path(app), params=app.query)
+        found = (body.get("spec") or {}).get("destination")
+        return found if isinstance(found, dict) else {}
+
     async def tree(self, app: AppRef) -> Json:
         """All live resources below the application, pods too."""
         return await self._ask("GET", f"{_path(app)}/resource-tree", params=app.query)

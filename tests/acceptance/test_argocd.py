@@ -389,3 +389,15 @@ async def _true(value: bool) -> bool:
 async def _moment(length: timedelta) -> bool:
     await asyncio.sleep(length.total_seconds())
     return True
+
+
+async def test_argo_cds_own_windows_are_shown_beside_ours(tmp_path: Path, fake: FakeArgoCD) -> None:
+    """Before somebody deploys in our open time and waits there for a window that is shut."""
+    fake.sync_windows["default"] = [
+        {"kind": "deny", "schedule": "0 2 * * *", "duration": "1h", "applications": ["app-*"]}
+    ]
+    async with slipway(make_argo_world(tmp_path / "world"), fake) as bot:
+        text = str((await bot.say("owner", "/windows app prod"))[-1].card)
+    assert "! prod: Argo CD app-prod (project default) would block from" in text
+    assert "02:00 (UTC)" in text
+    assert "prod: Argo CD app-prod (project default): deny 0 2 * * * for 60m (UTC)" in text

@@ -68,6 +68,7 @@ class FakeArgoCD:
     retries: int = 0
     deaf: bool = False
     streams: int = 0
+    sync_windows: dict[str, list[Json]] = field(default_factory=dict)
     token: str = TOKEN
     url: str = ""
     _version: int = 100
@@ -183,6 +184,12 @@ class FakeArgoCD:
             status["summary"] = {"images": [image]}
         self.changed(app)
 
+    async def _project(self, request: web.Request) -> web.Response:
+        name = request.match_info["project"]
+        windows = {"spec": {"syncWindows": self.sync_windows.get(name, [])}}
+        everywhere = [{"spec": {"syncWindows": self.sync_windows["*"]}}] if "*" in self.sync_windows else None
+        return web.json_response({"project": {"metadata": {"name": name}, **windows}, "globalProjects": everywhere})
+
     # --- HTTP
 
     def application(self) -> web.Application:
@@ -195,6 +202,7 @@ class FakeArgoCD:
                 web.get("/api/v1/stream/applications", self._stream),
                 web.get("/api/v1/session/userinfo", self._userinfo),
                 web.get("/api/version", self._version_of),
+                web.get("/api/v1/projects/{project}/detailed", self._project),
                 web.get("/api/v1/account/can-i/{resource}/{action}/{project}/{name}", self._can_i),
                 web.get(base, self._get),
                 web.post(f"{base}/sync", self._sync),

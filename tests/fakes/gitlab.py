@@ -60,6 +60,7 @@ class FakeGitLab:
         self.status = ""
         self.posts = 0
         self.played: list[int] = []
+        self.freeze_periods: list[dict[str, Any]] = []
         self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST"])]))
 
     @property
@@ -78,6 +79,8 @@ class FakeGitLab:
                 return JSONResponse({"id": 1, "path_with_namespace": unquote(parts[1])})
             case "POST", ["pipeline"]:
                 return self._create(await request.json())
+            case "GET", ["freeze_periods"]:
+                return JSONResponse(self.freeze_periods)
             case "GET", ["pipelines"]:
                 return self._list(request)
             case _, ["pipelines", number, *rest] if int(number) in self.pipelines:
