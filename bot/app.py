@@ -23,6 +23,7 @@ from bot.clock import Clock, utc_now
 from bot.commanding import Command, Tools
 from bot.delivery.base import ConfigWriter, Delivery, Images, Listening
 from bot.delivery.gitops import GitWriter
+from bot.delivery.pipeline import PipelineDelivery
 from bot.delivery.shell import ShellDelivery
 from bot.deployments import audience
 from bot.deployments.asking import Asking
@@ -217,7 +218,7 @@ class App:
         pipelines = self._pipelines(outside)
         self.providers = Providers(
             pipelines=pipelines,
-            deliveries=self._deliveries(outside, writer),
+            deliveries=self._deliveries(outside, writer, pipelines),
             writer=outside.wrap("writer", self._config_writer(writer)),
             metrics=self._metrics(),
             images=self._images(outside),
@@ -367,11 +368,17 @@ class App:
 
         return ProposingWriter(writer, code_hosts(self.settings, self._closing))
 
-    def _deliveries(self, outside: Outside, writer: GitWriter) -> dict[str, Delivery]:
+    def _deliveries(
+        self, outside: Outside, writer: GitWriter, pipelines: Mapping[str, Pipeline]
+    ) -> dict[str, Delivery]:
         """Our own, and Argo CD if one is set up; its client is imported only then."""
         settings = self.settings
         shell = ShellDelivery(self.runs, settings.config, self.http)
-        deliveries: dict[str, Delivery] = {"shell": outside.wrap("delivery", shell)}
+        by_pipeline = PipelineDelivery(pipelines, settings.config, self.http)
+        deliveries: dict[str, Delivery] = {
+            "shell": outside.wrap("delivery", shell),
+            "pipeline": outside.wrap("pipeline_delivery", by_pipeline),
+        }
         if settings.kubeconfig is not None or settings.kubernetes_in_cluster:
             deliveries |= {name: outside.wrap(name, one) for name, one in self._kubernetes(outside).items()}
         if not settings.argocd:

@@ -11,6 +11,7 @@ from bot.catalog.references import Known
 
 def known_here() -> Known:
     """With the options of what every process has; the SDKs of other systems are not loaded for it."""
+    from bot.delivery.pipeline import PipelineDeliveryOptions
     from bot.delivery.shell import ShellDeliveryOptions
     from bot.gates.outside import gate_options
     from bot.pipelines.shell import ShellPipelineOptions
@@ -18,6 +19,7 @@ def known_here() -> Known:
     options: dict[tuple[str, str], type[BaseModel]] = {
         ("pipeline", "shell"): ShellPipelineOptions,
         ("delivery", "shell"): ShellDeliveryOptions,
+        ("delivery", "pipeline"): PipelineDeliveryOptions,
         **{("gate", name): model for name, model in gate_options().items()},
     }
     return Known(options=options)

@@ -40,7 +40,7 @@ class Known:
     """
 
     pipelines: frozenset[str] = frozenset({"shell", "jenkins", "gitlab", "github", "tekton", "prow", "yunxiao"})
-    deliveries: frozenset[str] = frozenset({"shell", "argocd", "kubernetes", "canary", "rollouts"})
+    deliveries: frozenset[str] = frozenset({"shell", "pipeline", "argocd", "kubernetes", "canary", "rollouts"})
     platforms: frozenset[str] = frozenset({"console", "slack", "feishu", "dingtalk", "wecom", "webhook", "github"})
     formats: frozenset[str] = frozenset({"values", "helm", "kustomize", "manifest", "argocd-source"})
     gates: frozenset[str] = frozenset({"tests", "coverage", "sonarqube", "scan", "signature", "checks", "test_job"})

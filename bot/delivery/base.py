@@ -120,7 +120,7 @@ class SyncState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """Bring one written revision to run. artifact: where the pipeline left it, empty if not known."""
+    """Bring one written revision to run. artifact: where the pipeline left it, empty if not known; commit: likewise."""
 
     intent: str
     service: Service
@@ -129,6 +129,7 @@ class SyncRequest:
     version: str
     digest: str
     artifact: str = ""
+    commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

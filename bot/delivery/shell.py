@@ -84,7 +84,7 @@ def _check_placeholders(text: str) -> None:
             )
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
     """What the command or the address says runs. log: a path, or lines."""
 
     model_config = ConfigDict(extra="ignore")
@@ -203,7 +203,7 @@ class ShellDelivery:
     def _values(self, service: Service, target: Target) -> dict[str, str]:
         return {"service": service.name, "environment": target.environment, "directory": str(self._directory)}
 
-    async def _ask(self, service: Service, target: Target) -> _Answer | None:
+    async def _ask(self, service: Service, target: Target) -> Answer | None:
         options = self._options(service, target)
         values = self._values(service, target)
         seconds = options.running_timeout.total_seconds()
@@ -211,11 +211,11 @@ class ShellDelivery:
             argv = [_fill(word, values) for word in options.running]
             return await self._ask_command(argv, self._directory / options.cwd, values, seconds)
         url = _fill(options.running_url or "", {name: quote(value, safe="") for name, value in values.items()})
-        return await self._ask_address(url, seconds)
+        return await ask_address(self._http, url, seconds)
 
     async def _ask_command(
         self, argv: list[str], cwd: Path, values: Mapping[str, str], seconds: float
-    ) -> _Answer | None:
+    ) -> Answer | None:
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._directory), "LANG": "C.UTF-8"}
         env |= {f"SLIPWAY_{name.upper()}": value for name, value in values.items()}
         try:
@@ -231,20 +231,6 @@ class ShellDelivery:
             raise _untold(f"the `running` command failed with exit code {finished.code}: {last[0]}")
         return _answer(finished.out, "the `running` command")
 
-    async def _ask_address(self, url: str, seconds: float) -> _Answer | None:
-        try:
-            async with asyncio.timeout(seconds), self._http.stream("GET", url, follow_redirects=False) as response:
-                body = await _body(response)
-        except httpx.ConnectError:
-            return None  # Nothing listens, so nothing runs.
-        except TimeoutError:
-            raise _untold(f"`running_url` did not answer within {seconds:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _untold(f"`running_url` gave no answer: {type(error).__name__}") from error
-        if response.status_code == 200:
-            return _answer(body, "`running_url`")
-        return _unhealthy(body, response.status_code)
-
     def _deploy_lines(self, run: ProcessRun) -> tuple[str, ...]:
         if run.state is RunState.SUCCEEDED:
             return ()
@@ -253,6 +239,22 @@ class ShellDelivery:
     def _service_lines(self, log: str | list[str]) -> tuple[str, ...]:
         lines = iter(log) if isinstance(log, list) else _file_tail(self._directory / log) if log else iter(())
         return logs.error_lines(lines)
+
+
+async def ask_address(http: httpx.AsyncClient, url: str, seconds: float) -> Answer | None:
+    """What an address says runs; None if nobody listens there. Raises ProviderUnavailable: it cannot be told."""
+    try:
+        async with asyncio.timeout(seconds), http.stream("GET", url, follow_redirects=False) as response:
+            body = await _body(response)
+    except httpx.ConnectError:
+        return None  # Nothing listens, so nothing runs.
+    except TimeoutError:
+        raise _untold(f"`running_url` did not answer within {seconds:g} s") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _untold(f"`running_url` gave no answer: {type(error).__name__}") from error
+    if response.status_code == 200:
+        return _answer(body, "`running_url`")
+    return _unhealthy(body, response.status_code)
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
@@ -290,12 +292,12 @@ async def _body(response: httpx.Response) -> bytes:
     return bytes(data)
 
 
-def _answer(text: bytes, who: str) -> _Answer | None:
+def _answer(text: bytes, who: str) -> Answer | None:
     """Nothing or `null` means that nothing runs."""
     if text.strip() in (b"", b"null"):
         return None
     try:
-        return _Answer.model_validate(json.loads(text))
+        return Answer.model_validate(json.loads(text))
     except ValidationError as error:
         field = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise _untold(f"{who} answers without a right `{field or 'version'}`") from None
@@ -303,14 +305,14 @@ def _answer(text: bytes, who: str) -> _Answer | None:
         raise _untold(f"{who} does not answer with JSON") from None
 
 
-def _unhealthy(body: bytes, status: int) -> _Answer:
+def _unhealthy(body: bytes, status: int) -> Answer:
     try:
         known = json.loads(body)
     except ValueError:
         known = None
     values = known if isinstance(known, dict) else {}
     version, digest = values.get("version"), values.get("digest")
-    return _Answer(
+    return Answer(
         version=version if isinstance(version, str) else "",
         digest=digest if isinstance(digest, str) else "",
         healthy=False,

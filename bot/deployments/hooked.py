@@ -32,7 +32,7 @@ from bot.store.runs import deployment_of
 
 log = structlog.get_logger(__name__)
 
-_ATTEMPT = re.compile(r"-r\d+$")
+_ATTEMPT = re.compile(r"-[rsu]\d+$")
 SKIP = re.compile(r"\[(?:skip[ -](?:deploy|ci)|(?:deploy|ci)[ -]skip|no[ -](?:deploy|ci))\]", re.IGNORECASE)
 """A head commit that says so is not deployed by itself."""
 

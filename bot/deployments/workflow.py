@@ -594,7 +594,7 @@ class Workflow:
     async def _undo_sync(self, seen: Deployment, delivery: Delivery, request: SyncRequest) -> Outcome:
         known = await self._db.read(lambda tx: releases.by_name(tx, seen.service, request.digest))
         if known is not None and not request.artifact:
-            request = self._undo_request(seen, known.location)
+            request = self._undo_request(seen, known.location, known.commit)
         progress = await delivery.look(request)
         if progress is None or progress.state is SyncState.PENDING:
             progress = await delivery.sync(request)
@@ -673,6 +673,7 @@ class Workflow:
             version=seen.release_version,
             digest=seen.digest,
             artifact=seen.data.artifact,
+            commit=seen.commit,
         )
 
     def _remember(self, intent: str, deployment_id: int) -> None:
@@ -681,7 +682,7 @@ class Workflow:
         if len(self._ids) > 5000:
             del self._ids[next(iter(self._ids))]
 
-    def _undo_request(self, seen: Deployment, artifact: str = "") -> SyncRequest:
+    def _undo_request(self, seen: Deployment, artifact: str = "", commit: str = "") -> SyncRequest:
         service, target = plan.thaw(seen.data.plan)
         before = seen.data.before or Before()
         return SyncRequest(
@@ -692,6 +693,7 @@ class Workflow:
             version=before.version,
             digest=before.digest,
             artifact=artifact,
+            commit=commit or before.commit,
         )
 
     def _change(self, seen: Deployment) -> Change:

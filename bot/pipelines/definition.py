@@ -54,11 +54,11 @@ class StepDefinition(Options):
 class PipelineDefinition(Options):
     """The whole file. `artifact` is the file or directory that the steps leave, relative to the repository.
 
-    reports: patterns of files that are kept for the gates.
+    A pipeline that builds nothing says `artifact: null`. reports: patterns of files that are kept for the gates.
     """
 
     steps: list[StepDefinition] = Field(min_length=1, max_length=50)
-    artifact: str
+    artifact: str | None
     reports: list[str] = Field(default_factory=list, max_length=20)
 
     @field_validator("steps")
@@ -81,7 +81,9 @@ class PipelineDefinition(Options):
 
     @field_validator("artifact")
     @classmethod
-    def _inside(cls, artifact: str) -> str:
+    def _inside(cls, artifact: str | None) -> str | None:
+        if artifact is None:
+            return None
         path = PurePosixPath(artifact)
         if path.is_absolute() or not path.parts or {"..", ".git"} & set(path.parts) or "\0" in artifact:
             raise ValueError("must be a file or directory inside the repository, such as dist")
@@ -96,7 +98,7 @@ def by_convention(service: Service) -> PipelineDefinition:
     rule = service.build
     values = {
         "steps": [{"name": step.name, "run": list(step.run)} for step in rule.steps],
-        "artifact": rule.artifact,
+        "artifact": rule.artifact or None,
         "reports": [*rule.tests, *rule.coverage],
     }
     return read_options(PipelineDefinition, values, f"`build` of {service.name}")

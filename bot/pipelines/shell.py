@@ -182,21 +182,17 @@ class ShellPipeline:
     def _steps(self, request: RunRequest, definition: PipelineDefinition) -> list[Step]:
         workspace = self._runs.workspace(request.intent)
         mirror = self._source.mirror(request.repo).directory
-        result = workspace.with_name(_RESULT)
         return [
             _own(CHECKOUT, workspace.parent, checkout.__file__, str(mirror), request.commit, str(workspace)),
             *(_step(step, workspace, request) for step in definition.steps),
             *(_keeping(workspace, definition.reports) if definition.reports else ()),
-            _own(
-                ARTIFACT,
-                workspace.parent,
-                artifacts.__file__,
-                str(workspace),
-                definition.artifact,
-                str(self._store),
-                str(result),
-            ),
+            *(self._storing(workspace, definition.artifact) if definition.artifact is not None else ()),
         ]
+
+    def _storing(self, workspace: Path, artifact: str) -> tuple[Step, ...]:
+        result = workspace.with_name(_RESULT)
+        words = (str(workspace), artifact, str(self._store), str(result))
+        return (_own(ARTIFACT, workspace.parent, artifacts.__file__, *words),)
 
     def _as_run(self, run: ProcessRun) -> PipelineRun:
         return PipelineRun(
@@ -205,7 +201,7 @@ class ShellPipeline:
             state=run.state,
             stages=tuple(Stage(step.name, step.state, step.seconds) for step in run.steps),
             percent=run.percent,
-            artifact=_artifact(run) if run.state is RunState.SUCCEEDED else None,
+            artifact=_artifact(run) if run.state is RunState.SUCCEEDED and _leaves_one(run) else None,
             message=run.message,
         )
 
@@ -218,6 +214,7 @@ def _step(step: StepDefinition, workspace: Path, request: RunRequest) -> Step:
         "SLIPWAY_COMMIT": request.commit,
         "SLIPWAY_BRANCH": request.branch,
         "SLIPWAY_INTENT": request.intent,
+        **{f"SLIPWAY_{name.upper()}": value for name, value in request.parameters.items()},
     }
     return Step(step.name, tuple(step.run), workspace, step.timeout, env)
 
@@ -239,6 +236,11 @@ def _kept(directory: Path) -> list[tuple[str, bytes]] | None:
         return None
     except OSError as error:
         raise ProviderUnavailable("The reports of this run cannot be read from the disk.") from error
+
+
+def _leaves_one(run: ProcessRun) -> bool:
+    """Whether its pipeline builds something at all."""
+    return any(step.name == ARTIFACT for step in run.steps)
 
 
 def _artifact(run: ProcessRun) -> Artifact:

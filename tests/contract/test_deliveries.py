@@ -11,22 +11,33 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from bot.catalog.model import Target
+from bot.catalog.model import PipelineSpec, Target
 from bot.delivery.argocd import ArgoCD
 from bot.delivery.argocd_api import ArgoApi, ArgoServer
 from bot.delivery.base import Delivery, Running, SyncProgress, SyncRequest, SyncState
+from bot.delivery.pipeline import PipelineDelivery
 from bot.delivery.shell import ShellDelivery
 from bot.errors import ProviderRejected, ProviderUnavailable
+from bot.git import Git
+from bot.pipelines.shell import ShellPipeline
 from bot.processes import ProcessRuns
+from bot.sources import Source
 from tests.fakes.argocd import TOKEN, FakeArgoCD, running_argocd
 from tests.fakes.catalogs import make_service, make_target
+from tests.fakes.repositories import Repository
+from tests.fakes.serving import serving as serving_app
 from tests.support import free_port
 
 
@@ -129,8 +140,80 @@ async def argo_world(directory: Path) -> AsyncIterator[ArgoWorld]:
         await delivery.close()
 
 
+CD = """
+steps:
+  - name: deploy
+    run: ['{python}', deploy.py, {kind}, '{directory}']
+artifact: null
+"""
+DEPLOY_TAG = DEPLOY.replace(
+    "kind, directory, version, digest = sys.argv[1:5]",
+    "kind, directory = sys.argv[1:3]; version, digest = os.environ['SLIPWAY_VERSION'], os.environ['SLIPWAY_DIGEST']",
+)
+
+
+@dataclass
+class PipelineWorld:
+    """Deploying by a cd pipeline; what runs answers at an address, once something does."""
+
+    delivery: Delivery
+    directory: Path
+    repository: Repository
+    url: str
+
+    def request(self, kind: str, intent: str = "dep-1:sync", version: str = "1.0") -> SyncRequest:
+        text = (
+            CD.replace("{kind}", kind).replace("{python}", sys.executable).replace("{directory}", str(self.directory))
+        )
+        commit = self.repository.commit({".slipway/cd.yaml": text, "deploy.py": DEPLOY_TAG}, kind)
+        cd = PipelineSpec("shell", "hello-cd", timedelta(minutes=1), {"file": ".slipway/cd.yaml"})
+        target = replace(make_target(delivery={"running_url": self.url}), cd=cd)
+        service = replace(make_service(target), repo=self.repository.address)
+        digest = f"sha256:{hashlib.sha256(version.encode()).hexdigest()}"
+        return SyncRequest(intent, service, target, "r" * 40, version, digest, commit=commit)
+
+    def started(self) -> int:
+        count = self.directory / "count"
+        return len(count.read_text().splitlines()) if count.exists() else 0
+
+
+@asynccontextmanager
+async def pipeline_world(directory: Path) -> AsyncIterator[PipelineWorld]:
+    state = directory / "place"
+    state.mkdir()
+    repository = Repository(directory / "hello")
+    runs = ProcessRuns(directory / "runs")
+    pipeline = ShellPipeline(runs, Source(directory / "cache", Git()), directory / "artifacts")
+
+    async def version(_request: Request) -> Response:
+        return Response((state / "state").read_bytes() if (state / "state").exists() else b"null")
+
+    async with serving_app(Starlette(routes=[Route("/version", version)])) as url, httpx.AsyncClient() as http:
+        delivery = PipelineDelivery({"shell": pipeline}, directory, http)
+        yield PipelineWorld(delivery, state, repository, f"{url}/version")
+    await runs.stop_all()
+
+
+async def test_pipeline_is_told_the_image_and_says_its_stage(tmp_path: Path) -> None:
+    """The tag, the digest and the commit go to the cd pipeline; without its commit nothing is started."""
+    async with pipeline_world(tmp_path) as world:
+        request = world.request("slow", version="1.4.2")
+        await world.delivery.sync(request)
+        async with asyncio.timeout(30):
+            while (progress := await world.delivery.look(request)) is None or not progress.message:
+                await asyncio.sleep(0.02)
+        assert progress.message in ("checkout, stage 1 of 2", "deploy, stage 2 of 2")
+        await world.delivery.cancel(request)
+        with pytest.raises(ProviderRejected, match=r"The commit of hello 1\.4\.2 is not known"):
+            await world.delivery.sync(replace(request, intent="dep-2:sync", commit=""))
+        wrong = replace(request, target=replace(request.target, cd=PipelineSpec("jenkins", "hello-cd")))
+        with pytest.raises(ProviderRejected, match="The pipeline provider 'jenkins' is not set up here"):
+            await world.delivery.look(wrong)
+
+
 WORLDS: dict[str, Callable[[Path], AbstractAsyncContextManager[DeliveryWorld]]] = {
     "argocd": argo_world,
+    "pipeline": pipeline_world,
     "shell": shell_world,
 }
 
