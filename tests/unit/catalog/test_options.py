@@ -65,4 +65,4 @@ def test_a_mistake_in_a_default_is_told_once(tmp_path: Path) -> None:
 
 def test_an_ordinary_start_loads_no_sdk() -> None:
     """Only what every process has anyway."""
-    assert {provider for what, provider in known_here().options if what != "gate"} == {"shell"}
+    assert {provider for what, provider in known_here().options if what != "gate"} == {"shell", "pipeline"}
