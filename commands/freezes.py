@@ -12,7 +12,7 @@ from bot.catalog.find import find_environment, find_service
 from bot.catalog.model import OF_RELEASES, Freeze, Service, Window
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
 from bot.errors import BadInput
-from bot.policy.foreign import Conflict, conflicts
+from bot.policy.foreign import Conflict, conflicts, times_change
 from bot.policy.model import Facts, Permission
 from bot.policy.scopes import matches
 from bot.policy.windows import spans
@@ -137,7 +137,19 @@ async def windows(ctx: CommandContext, args: WindowsArgs) -> Reply:
     title = " ".join(["Windows", *(["of", service.name] if service else []), *(["in", place] if place else [])])
     more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
     text = "\n".join([*lines[:MOST], *more]) or "Nothing opens, closes or freezes in the next 14 days."
-    return Reply(card=Card(title, text=text))
+    fields = _now(ctx, service, place, standing, now) if service is not None else {}
+    return Reply(card=Card(title, text=text, fields=fields))
+
+
+def _now(ctx: CommandContext, service: Service, place: str, standing: Facts, now: datetime) -> dict[str, str]:
+    """What all windows and freezes together say now, and when that changes."""
+    fields = {}
+    for name in (place,) if place else service.targets:
+        opened, changes = times_change(ctx.catalog, standing.freezes, service, name, now, now + AHEAD)
+        until = f"until {say_when(changes, ctx.catalog.zone)}" if changes is not None else "for the next 14 days"
+        state = "open" if opened else "closed"
+        fields[name] = f"{state} {until}"
+    return fields
 
 
 async def _elsewhere(ctx: CommandContext, service: Service, place: str, standing: Facts, now: datetime) -> list[str]:

@@ -395,3 +395,15 @@ def no_approval_possible(name: str, service: str) -> str:
 def handed_up_too_late() -> str:
     """A question that is over before it is handed up."""
     return "is handed up after it has expired; make `after` shorter, or `expires_after` longer"
+
+
+def bad_team() -> str:
+    """Not a team of GitHub."""
+    return "must be a team such as organization/team"
+
+
+def bad_place(level: str, choices: Collection[str]) -> str:
+    """Not a group or project of GitLab."""
+    if level and level not in choices:
+        return f"has no level '{level}'; {choose(level, choices)} Write group/project:developer"
+    return "must be a group or project such as group/project, with a level behind it such as :developer"

@@ -40,6 +40,9 @@ NAME = re.compile(NAME_PATTERN)
 APPROVING = (Role.ADMIN, Role.RELEASE_MANAGER, Role.TEAM_LEAD, Role.OWNER, Role.MEMBER)
 """Roles that an emergency rule may name; `anyone` would be no approval."""
 
+LEVELS = ("guest", "planner", "reporter", "developer", "maintainer", "owner")
+"""Of members in GitLab, from least to most."""
+
 T = TypeVar("T")
 
 
@@ -122,6 +125,19 @@ def _naming(value: str) -> str:
     return value
 
 
+def _github_team(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+        raise ValueError(messages.bad_team())
+    return value
+
+
+def _gitlab_place(value: str) -> str:
+    place, _, level = value.partition(":")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", place) or (level and level not in LEVELS):
+        raise ValueError(messages.bad_place(level, LEVELS))
+    return value
+
+
 def _email(value: str) -> str:
     if value and not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", value):
         raise ValueError(messages.bad_email())
@@ -170,6 +186,8 @@ Options = Annotated[dict[str, Any], BeforeValidator(typed)]
 RepositoryPath = Annotated[str, AfterValidator(_path)]
 Address = Annotated[str, AfterValidator(_address)]
 VersionNaming = Annotated[str, AfterValidator(_naming)]
+Team = Annotated[str, AfterValidator(_github_team)]
+Place = Annotated[str, AfterValidator(_gitlab_place)]
 Email = Annotated[str, AfterValidator(_email)]
 Locale = Annotated[str, AfterValidator(_locale)]
 Channels = dict[str, Annotated[str, StringConstraints(min_length=1)]]
@@ -572,9 +590,9 @@ class GroupIn(Written):
     people: Words = []
     chats: dict[str, Words] = {}
     """Chat platform -> user groups or departments there, whose members belong to the group."""
-    github: Words = []
+    github: Annotated[list[Team], BeforeValidator(_one_or_more), _list_schema(_TEXT)] = []
     """Teams, as organization/team."""
-    gitlab: Words = []
+    gitlab: Annotated[list[Place], BeforeValidator(_one_or_more), _list_schema(_TEXT)] = []
     """Groups or projects; maintainers and above, or from another level on: group/project:developer."""
     oncall: Words = []
     """Paths below SLIPWAY_ONCALL_URL that tell who is on call now."""

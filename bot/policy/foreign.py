@@ -282,6 +282,18 @@ def times_allow(catalog: Catalog, freezes: Sequence[Freeze], service: Service, e
     return not any(_in_force(one, at) for one in _about(catalog, freezes, service, environment))
 
 
+def times_change(
+    catalog: Catalog, freezes: Sequence[Freeze], service: Service, environment: str, at: datetime, until: datetime
+) -> tuple[bool, datetime | None]:
+    """Whether windows and freezes together let it go at an instant, and the first one at which that is different."""
+    now = times_allow(catalog, freezes, service, environment, at)
+    edges = sorted(set(_our_edges(catalog, freezes, service, environment, at, until)))
+    later = (one for one in edges if at < one <= until)
+    return now, next(
+        (one for one in later if times_allow(catalog, freezes, service, environment, one) is not now), None
+    )
+
+
 def _about(catalog: Catalog, freezes: Sequence[Freeze], service: Service, environment: str) -> Iterator[Freeze]:
     place = catalog.environments.get(environment)
     for one in (*catalog.freezes, *freezes):

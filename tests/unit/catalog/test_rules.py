@@ -156,6 +156,27 @@ emergency:
         ("approvals: [{name: a, seats: [{people: leo}, {people: rita}], total: 1}]", "leave it out or raise it"),
         ("approvals: [{name: a, seats: [{roles: anyone}]}]", "'anyone' is not allowed here"),
         ("approvals: [{name: a, seats: []}]", "approvals[0].seats"),
+        (
+            "approvals: [{name: a, seats: [{people: leo}], hand_up: [{after: 9h, people: rita}]}]",
+            "is handed up after it has expired",
+        ),
+        (
+            "approvals: [{name: a, seats: [{people: leo}], hand_up: [{after: 1h, groups: oncal}]}]\n"
+            "groups: {oncall: {people: [leo]}}",
+            "rules.yaml:1: approvals[0].hand_up[0].groups[0]: There is no group 'oncal'. Did you mean oncall?",
+        ),
+        (
+            "emergency: [{name: e, approvers: {people: leo}, review: {by: {people: lea}}}]",
+            "emergency[0].review.by.people: There is no person 'lea'. Did you mean leo?",
+        ),
+        ("emergency: [{name: e, approvers: {people: leo}, review: {block: maybe}}]", "'maybe' is not allowed here"),
+        ("limits: [{name: l, at_once: 0}]", "limits[0].at_once"),
+        ("limits: [{name: l, at_once: 1, per: tem}]", "Did you mean team?"),
+        ("limits: [{name: l, at_once: 1, environments: [prd]}]", "Did you mean prod?"),
+        ("groups: {g: {github: payments}}", "'github' must be a team such as organization/team"),
+        ("groups: {g: {gitlab: 'acme/pay:maintaner'}}", "has no level 'maintaner'; Did you mean maintainer"),
+        ("groups: {g: {gitlab: '/acme'}}", "must be a group or project such as group/project"),
+        ("announce: soon", "must be a time such as"),
         ("freezes: [{name: f, from: 2026-01-01}]\nrelease_weeks: [{name: f, from: 2026-01-01}]", "already defined in"),
     ],
 )

@@ -19,7 +19,9 @@ from bot.catalog.model import (
     Delegation,
     Freeze,
     Group,
+    HandUp,
     Kind,
+    ReviewBlock,
     Role,
     Scope,
     Seat,
@@ -30,7 +32,18 @@ from bot.catalog.model import (
 from bot.policy.approvals import stand_in
 from bot.policy.decide import decide
 from bot.policy.matching import match
-from bot.policy.model import Ballot, Facts, LockFact, Outcome, Pass, Permission, PolicyRequest, ReasonCode, Verdict
+from bot.policy.model import (
+    Ballot,
+    Facts,
+    LockFact,
+    Outcome,
+    Pass,
+    Permission,
+    PolicyRequest,
+    ReasonCode,
+    ReviewFact,
+    Verdict,
+)
 from bot.policy.windows import HORIZON, spans
 from tests.support.rules import HERE, SUBJECT, a_catalog, a_freeze, a_lane, a_request, a_service, a_window, utc
 
@@ -424,6 +437,19 @@ def passes(draw: st.DrawFn) -> Pass:
     return Pass("pay", "prod", draw(st.sampled_from([SUBJECT, "x"])), start, start + timedelta(hours=5), who)
 
 
+reviews = st.builds(
+    ReviewFact, st.just("d-1"), st.just("pay"), st.sampled_from(["prod", "dev"]), hours, st.sampled_from(ReviewBlock)
+)
+hand_ups = st.lists(
+    st.builds(
+        HandUp,
+        st.integers(1, 60).map(lambda n: timedelta(hours=n)),
+        st.sampled_from([Seat("managers", roles=(Role.RELEASE_MANAGER,)), Seat("ann", people=("ann",))]),
+    ),
+    max_size=2,
+).map(tuple)
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Catalog, PolicyRequest, Facts, datetime]:
     """A catalog, a request, facts and an instant."""
@@ -432,7 +458,7 @@ def worlds(draw: st.DrawFn) -> tuple[Catalog, PolicyRequest, Facts, datetime]:
         windows=tuple(draw(st.lists(windows(), max_size=3))),
         freezes=tuple(draw(st.lists(freezes(), max_size=2))),
         emergency=(a_lane(draw(st.integers(1, 3))),) if draw(st.booleans()) else (),
-        approvals=(approval(LEADS, when=night),) if draw(st.integers(0, 2)) == 0 else (),
+        approvals=(approval(LEADS, when=night, hand_up=draw(hand_ups)),) if draw(st.integers(0, 2)) == 0 else (),
     )
     facts = Facts(
         passes=tuple(draw(st.lists(passes(), max_size=2))),
@@ -440,11 +466,13 @@ def worlds(draw: st.DrawFn) -> tuple[Catalog, PolicyRequest, Facts, datetime]:
         freezes=tuple(draw(st.lists(freezes(), max_size=1))),
         ballots=tuple(
             Ballot(one, True, SUBJECT, draw(st.one_of(st.none(), hours)))
-            for one in draw(st.sets(st.sampled_from(["lead", "rae"])))
+            for one in draw(st.sets(st.sampled_from(["lead", "rae", "ann"])))
         ),
+        reviews=tuple(draw(st.lists(reviews, max_size=1))),
     )
     kind = draw(st.sampled_from(list(Kind)))
-    request = a_request(draw(st.sampled_from(["olive", "dev", "out"])), kind=kind)
+    asked = draw(st.one_of(st.none(), hours))
+    request = a_request(draw(st.sampled_from(["olive", "dev", "out"])), kind=kind, asked_at=asked)
     return catalog, request, facts, draw(hours)
 
 
@@ -466,14 +494,14 @@ def test_the_next_change_is_exact(world: tuple[Catalog, PolicyRequest, Facts, da
     verdict = decide(*world)
     change = verdict.next_change_at
     end = change or at + timedelta(days=60)
-    for probe in edges(catalog, facts, at, end):
+    for probe in edges(catalog, facts, at, end, request.asked_at):
         assert decide(catalog, request, facts, probe).outcome is verdict.outcome, probe
     if change is not None:
         assert decide(catalog, request, facts, change - TICK).outcome is verdict.outcome
         assert decide(catalog, request, facts, change).outcome is not verdict.outcome
 
 
-def edges(catalog: Catalog, facts: Facts, at: datetime, end: datetime) -> list[datetime]:
+def edges(catalog: Catalog, facts: Facts, at: datetime, end: datetime, asked: datetime | None) -> list[datetime]:
     """Every instant between at which any rule begins or ends."""
     recurring = [
         *catalog.windows,
@@ -485,6 +513,8 @@ def edges(catalog: Catalog, facts: Facts, at: datetime, end: datetime) -> list[d
     found += [edge for one in facts.passes for edge in (one.from_at, one.until_at)]
     found += [one.expires_at for one in facts.locks if one.expires_at]
     found += [one.until_at for one in facts.ballots if one.until_at]
+    found += [one.due_at for one in facts.reviews]
+    found += [asked + one.after for rule in catalog.approvals for one in rule.hand_up if asked]
     return sorted({edge for edge in found if at < edge < end})[:400]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bot.catalog.model import Freeze, Kind, Scope, Window
 from bot.policy.argocd import sync_windows
 from bot.policy.decide import decide
-from bot.policy.foreign import FreezePeriod, FreezePeriods, SyncWindows, conflicts, schedule, times_allow
+from bot.policy.foreign import FreezePeriod, FreezePeriods, SyncWindows, conflicts, schedule, times_allow, times_change
 from bot.policy.model import Facts, Outcome
 from bot.sources.elsewhere import go_duration, sync_rule
 from tests.support.rules import a_catalog, a_freeze, a_request, a_window, utc
@@ -130,6 +130,21 @@ def test_our_own_times_are_the_verdicts(known: list[Window], frozen: list[Freeze
     at = THEN + timedelta(hours=hour, minutes=3)
     allowed = decide(catalog, a_request(kind=Kind.NORMAL), Facts(), at).outcome is Outcome.ALLOWED
     assert times_allow(catalog, (), catalog.services["pay"], "prod", at) is allowed
+
+
+@settings(max_examples=40, deadline=None)
+@given(known=st.lists(windows(), max_size=2), frozen=st.lists(freezes(), max_size=2), hour=st.integers(0, 366 * 24))
+def test_the_next_change_of_all_times_together(known: list[Window], frozen: list[Freeze], hour: int) -> None:
+    """The same until then, another from then on: what `/windows` says of a combination."""
+    catalog = a_catalog(windows=tuple(known), freezes=tuple(frozen))
+    at, pay = THEN + timedelta(hours=hour), catalog.services["pay"]
+    opened, change = times_change(catalog, (), pay, "prod", at, at + timedelta(days=14))
+    if change is not None:
+        assert times_allow(catalog, (), pay, "prod", change) is not opened
+    end = change or at + timedelta(days=14)
+    for part in range(40):
+        probe = at + (end - at) * part / 40
+        assert times_allow(catalog, (), pay, "prod", probe) is opened, probe
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("1h30m", 5400), ("90s", 90), ("1.5h", 5400), ("500ms", 0.5)])
