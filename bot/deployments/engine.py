@@ -25,8 +25,8 @@ from bot.store.database import Database, Tx
 
 log = structlog.get_logger(__name__)
 
-SHORT_WAIT = timedelta(seconds=5)
-"""A poll sooner than this keeps the lease and writes nothing."""
+SHORT_WAIT, LONGER_WAIT = timedelta(seconds=5), timedelta(minutes=1)
+"""A poll sooner than this keeps the lease and writes nothing; the longer one where few are in work."""
 
 NO_ROOM = timedelta(minutes=1)
 """How long one that was not admitted sleeps unless it is woken."""
@@ -202,7 +202,7 @@ class Engine:
     async def _renewing(self) -> None:
         while True:
             await asyncio.sleep(self.settings.lease.total_seconds() / 3)
-            ids = list(self._work)
+            ids, began = list(self._work), elapsed()
             if not ids:
                 continue
             try:
@@ -214,7 +214,9 @@ class Engine:
                 log.exception("renewal_stumbled")
                 kept = {number for number in ids if self._is_fresh(number)}
             for lost in set(ids) - kept:
-                self._abandon(lost)
+                # One that was let go, or claimed again, in the meantime is not lost.
+                if self._renewed.get(lost, began) < began:
+                    self._abandon(lost)
 
     async def _renew(self, ids: list[int]) -> set[int]:
         """Lengthen the leases; returns those that are still ours. Raises ProviderError."""
@@ -310,7 +312,7 @@ class Engine:
         )
 
     async def _record_stay(self, seen: Deployment, stay: Stay, at: datetime) -> Deployment | None:
-        short = stay.until - at <= SHORT_WAIT and not self._is_crowded(stay)
+        short = stay.until - at <= LONGER_WAIT and not self._is_crowded(stay, stay.until - at)
         after = seen
         if stay.data != seen.data or not short:
             after = await self._db.run(lambda tx: rows.stay(tx, seen, stay.data, stay.until, at, self.owner))
@@ -318,9 +320,10 @@ class Engine:
                 self._moves.announce_changed(seen.id)
         return await self._hold(after, stay.until) if short else None
 
-    def _is_crowded(self, stay: Stay) -> bool:
-        """Who waits for a system that does not answer makes room for those who do not."""
-        return stay.data.waiting_since_at is not None and len(self._work) > self.settings.limit // 2
+    def _is_crowded(self, stay: Stay, pause: timedelta) -> bool:
+        """Who waits long, or for a system that does not answer, makes room for those who do not."""
+        patient = pause > SHORT_WAIT or stay.data.waiting_since_at is not None
+        return patient and len(self._work) > self.settings.limit // 2
 
     async def _hold(self, seen: Deployment, until: datetime) -> Deployment | None:
         """Wait in memory with the lease kept, then read the row again only if it changed."""

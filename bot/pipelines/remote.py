@@ -29,7 +29,9 @@ from bot.pipelines.base import Artifact, PipelineRun, RunFailure, RunRequest, Ru
 from bot.pipelines.memory import RunMemory, RunNote
 from bot.pipelines.spool import Spool, find_artifact
 
-FASTEST, SLOWEST = timedelta(seconds=2), timedelta(seconds=15)
+FASTEST, SLOWEST = timedelta(seconds=2), timedelta(seconds=30)
+NOTES = 2_000
+"""Notes kept in memory, so that following a run asks the database for nothing."""
 TAIL = 4_000_000
 """Bytes at the end of a log in which the artifact is looked for."""
 
@@ -114,6 +116,7 @@ class RemotePipeline:
         self._clock = clock
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._finals: OrderedDict[str, PipelineRun] = OrderedDict()
+        self._notes: OrderedDict[str, RunNote] = OrderedDict()
 
     async def find(self, request: RunRequest) -> PipelineRun | None:
         """The run that carries this intent, or None if there is surely none.
@@ -122,9 +125,10 @@ class RemotePipeline:
             ProviderUnavailable: not reached, or it may still appear; ask again.
             ProviderRejected: nobody but a person can tell whether it runs, or it was deleted.
         """
-        note = await self._memory.recall(request.intent)
+        note = self._notes.get(request.intent) or await self._memory.recall(request.intent)
         if note is None:
             return None
+        self._remember(note)
         if not note.run_id and not note.handle:
             found = await self._searched(request, note)
             if found is None:
@@ -253,6 +257,13 @@ class RemotePipeline:
         except (ProviderRejected, ProviderUnavailable):
             await self._memory.unsent(request.intent)
             raise
+
+    def _remember(self, note: RunNote) -> None:
+        """Whose run is known has a note that does not change any more."""
+        if note.run_id:
+            self._notes[note.intent] = note
+            while len(self._notes) > NOTES:
+                self._notes.popitem(last=False)
 
     async def _noted(self, note: RunNote, found: Found) -> RunNote:
         await self._memory.started(note.intent, run_id=found.run_id, handle=found.handle)

@@ -1,36 +1,60 @@
-"""What it costs to follow many Jenkins runs at once by polling alone, and to read a very long log.
+"""What it costs to follow many Jenkins runs at once, how soon a webhook is heard meanwhile, and to read a long log.
 
-python -m tests.benchmarks.follow_runs [--runs 500] [--seconds 30] [--log-mb 1000]
+The whole bot is measured: engine, database, messages. The fake Jenkins is in a process of its own.
+
+python -m tests.benchmarks.follow_runs [--runs 500] [--seconds 30] [--hooks 20] [--log-mb 1000]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import multiprocessing
-import random
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import httpx
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
 from bot import logs
-from bot.pipelines.base import PipelineRun, RunRequest
-from bot.pipelines.remote import RemotePipeline
+from bot.app import App, Outside
+from bot.catalog.model import Kind
+from bot.deployments.model import Origin, State
+from bot.deployments.service import Wish
 from bot.pipelines.spool import Spool
-from tests.contract.remote_worlds import DEFINITION, make_remote, memory, remote_request
-from tests.fakes.jenkins import FakeJenkins
+from bot.store import deployments as rows
+from tests.fakes.builds import commit_of
+from tests.fakes.jenkins import FakeJenkins, notification
 from tests.fakes.serving import serving
+from tests.support.running import settings_for
+from tests.support.world import World, make_world
+
+JOB = "team/app"
 
 
 def serve(address: Connection) -> None:
-    """The fake, in a process of its own, so that only the bot's side is measured."""
+    """The fake, in a process of its own, so that only the bot's side is measured. GET /end/N ends build N."""
 
     async def main() -> None:
-        fake = FakeJenkins(DEFINITION)
+        fake = FakeJenkins(JOB)
         fake.queue_looks, fake.age = 0, 600.0
+
+        async def end(request: Request) -> Response:
+            _, build = fake.jobs[JOB].builds[int(request.path_params["number"])]
+            build.kind, build.looks = "good", 10
+            return Response()
+
+        fake.app.app.routes.insert(0, Route("/end/{number}", end))  # type: ignore[attr-defined]
         async with serving(fake.app) as url:
             address.send(url)
             await asyncio.Event().wait()
@@ -38,32 +62,88 @@ def serve(address: Connection) -> None:
     asyncio.run(main())
 
 
-async def follow(pipeline: RemotePipeline, request: RunRequest, run: PipelineRun, until: float) -> int:
-    """Look as often as the run asks for; returns how often."""
-    looks = 0
-    pause = random.uniform(0, 15)
-    while time.monotonic() + pause < until:
-        await asyncio.sleep(pause)
-        run = await pipeline.look(request)
-        looks += 1
-        pause = run.look_again.total_seconds() if run.look_again else 2
-    return looks
+def company(directory: Path, count: int) -> World:
+    """So many services, all built by one job of Jenkins."""
+    world = make_world(directory)
+    path = world.directory / "slipway.yaml"
+    root = json.loads(path.read_text())
+    root["defaults"]["pipeline"] = {"provider": "jenkins", "name": JOB, "timeout": "2h"}
+    path.write_text(json.dumps(root))
+    services = "".join(f"app{number}: {{team: shop, owners: [owner]}}\n" for number in range(count))
+    (world.directory / "services" / "all.yaml").write_text(services)
+    return world
 
 
-async def runs(url: str, count: int, seconds: float) -> None:
-    with tempfile.TemporaryDirectory() as directory, memory(Path(directory)) as notes:
-        pipeline, client = make_remote("jenkins", url, notes)
-        async with client:
-            requests = [remote_request("jenkins", "slow", f"d-{number}") for number in range(count)]
-            started = [await pipeline.trigger(request) for request in requests]
-            for request in requests:
-                await pipeline.look(request)
+async def start(app: App, number: int) -> None:
+    """Have one service deployed; its build runs until it is ended."""
+    catalog = app.catalog()
+    service = catalog.services[f"app{number}"]
+    wish = Wish(
+        person=catalog.people["owner"],
+        service=service,
+        target=service.targets["prod"],
+        kind=Kind.NORMAL,
+        commit=commit_of("slow"),
+        version=f"1.{number}",
+        branch="main",
+        reason="",
+        origin=Origin("", ""),
+        key=f"k{number}",
+    )
+    await app.deployments.start(wish)
+
+
+async def built(app: App, count: int) -> None:
+    """Wait until all run and are known to."""
+    while True:
+        moving = await app.db.read(lambda tx: rows.open_for(tx))
+        if sum(bool(one.data.stages) for one in moving) >= min(count, 500):
+            return
+        await asyncio.sleep(0.5)
+
+
+async def heard(app: App, client: httpx.AsyncClient, url: str, number: int) -> float:
+    """End a build and tell so by webhook; seconds until the deployment has gone on."""
+    seen = await app.db.read(lambda tx: rows.get(tx, number))
+    assert seen is not None
+    run = int(seen.data.run_id)
+    async with httpx.AsyncClient() as jenkins:
+        await jenkins.get(f"{url}/end/{run}")
+    began = time.monotonic()
+    body = notification(JOB, run, f"{seen.intent}-r1")
+    await client.post("/hooks/jenkins?token=hook", content=body)
+    while True:
+        now = await app.db.read(lambda tx: rows.get(tx, number))
+        if now is not None and now.state is not State.BUILDING:
+            return time.monotonic() - began
+        await asyncio.sleep(0.005)
+
+
+async def runs(url: str, count: int, seconds: float, hooks: int) -> None:
+    """Follow them, first undisturbed and then with webhooks."""
+    with tempfile.TemporaryDirectory() as directory:
+        world = company(Path(directory), count)
+        secrets = {"jenkins_token": SecretStr("t0ken"), "jenkins_hook_secret": SecretStr("hook")}
+        settings = settings_for(world).model_copy(update={"jenkins_url": url, "jenkins_user": "bot", **secrets})
+        app = App(settings, Outside(clock=lambda: datetime.now(UTC)))
+        await app.start()
+        try:
+            for number in range(count):
+                await start(app, number)
+            await built(app, count)
+            await asyncio.sleep(16)  # All have found their pace.
             cpu, began = time.process_time(), time.monotonic()
-            pairs = zip(requests, started, strict=True)
-            looks = await asyncio.gather(*(follow(pipeline, one, run, began + seconds) for one, run in pairs))
-            await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
+            await asyncio.sleep(seconds)
             share = (time.process_time() - cpu) / (time.monotonic() - began)
-    print(f"{count} runs followed for {seconds:.0f} s: {sum(looks)} looks, {share:.1%} of a core")
+            print(f"{count} runs followed for {seconds:.0f} s by polling alone: {share:.1%} of a core")
+            transport = httpx.ASGITransport(app.asgi)
+            async with httpx.AsyncClient(transport=transport, base_url="http://slipway") as client:
+                took = [await heard(app, client, url, 1 + number) for number in range(hooks)]
+            print(
+                f"known by webhook meanwhile: {statistics.median(took):.3f} s p50, {max(took):.3f} s at most ({hooks})"
+            )
+        finally:
+            await app.stop()
 
 
 async def log(megabytes: int) -> None:
@@ -89,12 +169,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--hooks", type=int, default=20)
     parser.add_argument("--log-mb", type=int, default=1000)
     given = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
     server.start()
-    asyncio.run(runs(ours.recv(), given.runs, given.seconds))
+    asyncio.run(runs(ours.recv(), given.runs, given.seconds, given.hooks))
     server.terminate()
     if given.log_mb:
         asyncio.run(log(given.log_mb))
