@@ -96,17 +96,28 @@ def _xml_lines(data: bytes) -> tuple[float, float]:
         return covered, covered + _number(counter.get("missed"))
     if root.get("lines-valid") is not None:
         return _number(root.get("lines-covered")), _number(root.get("lines-valid"))
-    hits = [_number(line.get("hits")) for line in root.iter("line")]
+    # The lines of a class; those of its methods are among them once more.
+    lines = [line for one in root.iter("class") for line in one.findall("lines/line")] or list(root.iter("line"))
+    hits = [_number(line.get("hits")) for line in lines]
     return sum(1 for hit in hits if hit > 0), len(hits)
 
 
 def _lcov_lines(data: bytes) -> tuple[float, float]:
+    """By the totals of each file (LF, LH), or by its lines (DA) where it has none."""
     covered = total = 0.0
-    for line in data.decode("utf-8", "replace").splitlines():
-        if line.startswith("LH:"):
-            covered += _number(line[3:])
-        elif line.startswith("LF:"):
-            total += _number(line[3:])
+    told: dict[str, float] = {}
+    lines: dict[str, float] = {}
+    for line in [*data.decode("utf-8", "replace").splitlines(), "end_of_record"]:
+        kind, _, value = line.partition(":")
+        if kind in ("LF", "LH"):
+            told[kind] = _number(value)
+        elif kind == "DA":
+            number, _, count = value.partition(",")
+            lines[number] = lines.get(number, 0) + _number(count.partition(",")[0])
+        elif kind.strip() == "end_of_record":
+            covered += told.get("LH", sum(1 for count in lines.values() if count > 0))
+            total += told.get("LF", len(lines))
+            told, lines = {}, {}
     return covered, total
 
 

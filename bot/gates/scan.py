@@ -55,6 +55,8 @@ class ScanGate(AskingGate[ScanOptions]):
                 scan, link = read_scan(data), ""
         except ScanUnreadable as error:
             return self._unknown(f"The scan report cannot be read: {error}.")
+        if not scan.digests:
+            return self._unknown(f"The {scan.scanner} report does not say by digest which image it is about.")
         if request.digest not in scan.digests:
             return self._unknown(f"The {scan.scanner} report is about another image than {request.digest[:19]}.")
         return self._judged(options, scan, link)
