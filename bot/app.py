@@ -60,7 +60,7 @@ from bot.schedule.pipelines import PipelineWork
 from bot.schedule.works import Work
 from bot.server_pass import SERVER
 from bot.settings import Settings, read_console_tokens
-from bot.sources.elsewhere import make_elsewhere
+from bot.sources.elsewhere import Elsewhere
 from bot.sources.git import Source
 from bot.sources.members import Memberships
 from bot.sources.owners import RepositoryOwners
@@ -211,8 +211,8 @@ class App:
         rosters = make_rosters(settings, outside.clock)
         self.memberships = Memberships(rosters.by_name, outside.clock)
         self.owners = RepositoryOwners(self.sources, settings.config, outside.clock)
-        elsewhere, closing = make_elsewhere(settings, outside.clock)
-        self._closing: list[Callable[[], Awaitable[None]]] = [*rosters.closing, *closing]
+        elsewhere = Elsewhere(settings, outside.clock)
+        self._closing: list[Callable[[], Awaitable[None]]] = [*rosters.closing, elsewhere.close]
         author, signing = author_of(settings), signing_of(settings)
         writer = GitWriter(data / "git" / "config", git, clock=outside.clock, author=author, signing=signing)
         pipelines = self._pipelines(outside)

@@ -9,7 +9,7 @@ from bot.catalog.find import find_environment, find_service
 from bot.catalog.model import Catalog, Freeze
 from bot.policy.foreign import conflicts
 from bot.settings import Settings
-from bot.sources.elsewhere import Elsewhere, make_elsewhere
+from bot.sources.elsewhere import Elsewhere
 from bot.times import say_when
 
 AHEAD = timedelta(days=14)
@@ -25,12 +25,11 @@ async def compare(
     say: Callable[[str], None],
 ) -> int:
     """Say every conflict of the next 14 days and everything that could not be read; returns how many."""
-    elsewhere, closing = make_elsewhere(settings, lambda: now)
+    elsewhere = Elsewhere(settings, lambda: now)
     try:
         return await _compared(elsewhere, catalog, freezes, service, environment, now, say)
     finally:
-        for close in closing:
-            await close()
+        await elsewhere.close()
 
 
 async def _compared(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -35,14 +35,39 @@ class Read:
 
 
 class Elsewhere:
-    """Asks the systems that are set up."""
+    """Asks the systems that are set up; nothing is opened before the first question. `close()` ends its connections."""
 
-    def __init__(self, argocd: Mapping[str, ArgoApi], gitlab: Http | None, clock: Clock) -> None:
-        """argocd: by the name of the server in the settings."""
-        self._argocd = dict(argocd)
-        self._gitlab = gitlab
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Remember where they are."""
+        self._settings = settings
         self._clock = clock
         self._kept: dict[tuple[str, ...], tuple[datetime, Any]] = {}
+
+    @cached_property
+    def _argocd(self) -> Mapping[str, ArgoApi]:
+        if not self._settings.argocd:
+            return {}
+        from bot.delivery.argocd_api import ArgoApi
+        from bot.delivery.argocd_settings import argo_servers
+
+        return {name: ArgoApi(name, server) for name, server in argo_servers(self._settings).items()}
+
+    @cached_property
+    def _gitlab(self) -> Http | None:
+        if not self._settings.gitlab_url:
+            return None
+        from bot.pipelines.http import Http
+        from bot.pipelines.outside import gitlab_client
+
+        return Http("GitLab", gitlab_client(self._settings), self._clock)
+
+    async def close(self) -> None:
+        """End what was opened."""
+        opened = vars(self)
+        for api in opened.get("_argocd", {}).values():
+            await api.close()
+        if opened.get("_gitlab") is not None:
+            await opened["_gitlab"].client.aclose()
 
     async def of(self, service: Service, target: Target) -> Read:
         """What they say of a target; what cannot be read is said, and never taken for open."""
@@ -123,24 +148,3 @@ def go_duration(text: str) -> timedelta:
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
         raise ValueError(f"{text!r} is no duration")
     return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
-
-
-def make_elsewhere(settings: Settings, clock: Clock) -> tuple[Elsewhere, tuple[Callable[[], Awaitable[None]], ...]]:
-    """A reader of what is set up, and what ends its connections."""
-    closing: list[Callable[[], Awaitable[None]]] = []
-    apis: dict[str, ArgoApi] = {}
-    if settings.argocd:
-        from bot.delivery.argocd_api import ArgoApi
-        from bot.delivery.argocd_settings import argo_servers
-
-        apis = {name: ArgoApi(name, server) for name, server in argo_servers(settings).items()}
-        closing += [api.close for api in apis.values()]
-    http: Http | None = None
-    if settings.gitlab_url:
-        from bot.pipelines.http import Http
-        from bot.pipelines.outside import gitlab_client
-
-        client = gitlab_client(settings)
-        http = Http("GitLab", client, clock)
-        closing.append(client.aclose)
-    return Elsewhere(apis, http, clock), tuple(closing)
