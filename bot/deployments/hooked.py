@@ -143,7 +143,8 @@ class Events:
         if not intent:
             return False
         at = self._clock()
-        found = await self._db.run(lambda tx: _wake(tx, _ATTEMPT.sub("", intent), at))
+        # Together with whatever else arrives now: a burst of hints is a handful of commits.
+        found = await self._db.together(lambda tx: _wake(tx, _ATTEMPT.sub("", intent), at))
         if found is not None:
             self._engine.poke(found)
         return found is not None

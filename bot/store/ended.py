@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -11,10 +12,19 @@ from sqlalchemy import select
 from bot.catalog.model import Kind
 from bot.deployments.model import Deployment, State
 from bot.store.database import Tx
-from bot.store.deployments import _deployment
+from bot.store.deployments import KINDS, _deployment
 from bot.store.tables import deployments, transitions
 
 PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A deployment that went well, as its neighbours need it."""
+
+    commit: str
+    kind: Kind
+    ended_at: datetime
 
 
 def ended(tx: Tx, start: datetime, end: datetime, after: int = 0, limit: int = PAGE) -> list[Deployment]:
@@ -42,23 +52,25 @@ def paths(tx: Tx, ids: Collection[int]) -> Mapping[int, Sequence[tuple[State, da
     return found
 
 
-def good_before(tx: Tx, seen: Deployment) -> Deployment | None:
-    """The newest succeeded deployment of the same target before this one, or None."""
-    return _neighbour(tx, seen, before=True)
+def good_before(tx: Tx, service: str, environment: str, number: int) -> Good | None:
+    """The newest succeeded deployment of a target before that one, or None."""
+    return _neighbour(tx, service, environment, number, before=True)
 
 
-def good_after(tx: Tx, seen: Deployment) -> Deployment | None:
-    """The first succeeded deployment of the same target after this one, or None."""
-    return _neighbour(tx, seen, before=False)
+def good_after(tx: Tx, service: str, environment: str, number: int) -> Good | None:
+    """The first succeeded deployment of a target after that one, or None."""
+    return _neighbour(tx, service, environment, number, before=False)
 
 
-def _neighbour(tx: Tx, seen: Deployment, before: bool) -> Deployment | None:
+def _neighbour(tx: Tx, service: str, environment: str, number: int, before: bool) -> Good | None:
     c = deployments.c
-    query = select(deployments).where(
-        c.service == seen.service,
-        c.environment == seen.environment,
+    query = select(c.commit, c.kind, c.ended_at).where(
+        c.service == service,
+        c.environment == environment,
         c.state == State.SUCCEEDED.value,
-        c.id < seen.id if before else c.id > seen.id,
+        c.id < number if before else c.id > number,
     )
     row = tx.execute(query.order_by(c.id.desc() if before else c.id).limit(1)).one_or_none()
-    return _deployment(row) if row is not None else None
+    if row is None:
+        return None
+    return Good(row.commit, Kind(row.kind) if row.kind in KINDS else Kind.NORMAL, row.ended_at)
