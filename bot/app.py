@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from bot.catalog.load import load_catalog, resolve_repo
 from bot.catalog.model import Catalog, Target
 from bot.catalog.watch import CatalogHolder
+from bot.catalog_audit import note_catalog
 from bot.chat.base import People
 from bot.chat.console import ConsoleAdapter
 from bot.clock import Clock, utc_now
@@ -297,6 +298,7 @@ class App:
         )
         self.signals = Signals(self.db, self._hear)
         self.housekeeping = Housekeeping()
+        self._noted: Catalog | None = None
         self._platforms = platforms
         self._schedule()
         self._tasks: list[asyncio.Task[Any]] = []
@@ -572,6 +574,9 @@ class App:
         self.housekeeping.start()
         watch = self.catalogs.watch(self._catalog_changed, self._catalog_broken)
         self._tasks.append(asyncio.create_task(watch))
+        noted, at = self.catalogs.current, self._clock()
+        await self.db.run(lambda tx: note_catalog(tx, noted, at))
+        self._noted = noted
         self._tasks.append(asyncio.create_task(self.refresh_members()))
 
     def hang_up(self) -> None:
@@ -675,8 +680,8 @@ class App:
 
     async def _catalog_changed(self, catalog: Catalog) -> None:
         at = self._clock()
-        entry = AuditEntry(at, "slipway", "catalog:reload", catalog.digest[:64], "accepted")
-        await self.db.run(lambda tx: audit.append(tx, entry))
+        await self.db.run(lambda tx: note_catalog(tx, catalog, at, self._noted))
+        self._noted = catalog
         await self.wake_all()
         self.jobs.poke()
         if self.slack_adapter is not None:

@@ -17,9 +17,11 @@ from uuid import uuid4
 import structlog
 
 from bot.clock import Clock, elapsed
+from bot.deployments.effects import effects
 from bot.deployments.model import Data, Deployment, Failure, State
 from bot.deployments.moves import Moves
 from bot.errors import ProviderError, ProviderRejected
+from bot.store import audit
 from bot.store import deployments as rows
 from bot.store.database import Database, Tx
 
@@ -307,15 +309,22 @@ class Engine:
         waits = go.admit(tx) if go.admit is not None else ""
         if waits:
             return waits
-        return self._moves.move(
+        after = self._moves.move(
             tx, seen, go.to, at=at, actor=go.actor, note=go.note, data=go.data, digest=go.digest, owner=self.owner
         )
+        _witness(tx, seen, go.data, at)
+        return after
+
+    def _stayed(self, tx: Tx, seen: Deployment, stay: Stay, at: datetime) -> Deployment:
+        after = rows.stay(tx, seen, stay.data, stay.until, at, self.owner)
+        _witness(tx, seen, stay.data, at)
+        return after
 
     async def _record_stay(self, seen: Deployment, stay: Stay, at: datetime) -> Deployment | None:
         short = stay.until - at <= LONGER_WAIT and not self._is_crowded(stay, stay.until - at)
         after = seen
         if stay.data != seen.data or not short:
-            after = await self._db.run(lambda tx: rows.stay(tx, seen, stay.data, stay.until, at, self.owner))
+            after = await self._db.run(lambda tx: self._stayed(tx, seen, stay, at))
             if stay.data != seen.data:
                 self._moves.announce_changed(seen.id)
         return await self._hold(after, stay.until) if short else None
@@ -359,6 +368,12 @@ class Engine:
         data = _failed(seen, "Slipway itself stumbled here; its log has the details.")
         fresh = await self._db.read(lambda tx: rows.get(tx, seen.id))
         return await self._record(fresh, Go(State.FAILED, data)) if fresh is not None else None
+
+
+def _witness(tx: Tx, seen: Deployment, now: Data, at: datetime) -> None:
+    """Write what was done outside into the audit log, at the end of the transaction that records it."""
+    for entry in effects(seen, now, at):
+        audit.append_at_end(tx, entry)
 
 
 def _failed(seen: Deployment, message: str) -> Data:

@@ -261,6 +261,7 @@ class Data(_Record):
     revision: str = ""
     git_changed: bool = True
     sync_attempt: int = 1
+    sync_intent: str = ""
     sync_message: str = ""
     sync_percent: int = 0
     sync_applied: int = 0

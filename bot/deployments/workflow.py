@@ -372,6 +372,8 @@ class Workflow:
         progress = await delivery.look(request)
         if progress is None or progress.state is SyncState.PENDING:  # Asking again starts nothing twice.
             progress = await delivery.sync(request)
+        if seen.data.sync_intent != request.intent:
+            seen = replace(seen, data=_update(seen, sync_intent=request.intent))
         return await self._after_sync(seen, delivery, request, progress)
 
     async def _after_sync(

@@ -115,6 +115,17 @@ def newest(tx: Tx, limit: int = 50) -> list[StoredEntry]:
     ]
 
 
+def newest_of(tx: Tx, subject: str, limit: int = 50) -> list[StoredEntry]:
+    """The newest accepted entries of one subject, newest first."""
+    query = select(audit).where(audit.c.subject == subject, audit.c.outcome == "accepted")
+    return [
+        StoredEntry(
+            row.seq, AuditEntry(row.at, row.actor, row.action, row.subject, row.outcome, row.code, row.detail), row.hash
+        )
+        for row in tx.execute(query.order_by(audit.c.seq.desc()).limit(limit))
+    ]
+
+
 def verify(tx: Tx, batch: int = 5000) -> tuple[int, str]:
     """Walk the chain from its beginning to the head as it was when this began; what is added meanwhile is left out.
 
