@@ -225,7 +225,7 @@ async def test_forged_stale_and_odd_requests_change_nothing(open_world: World, s
         assert (await slack.send(b"[]", "application/json"))[0] == 400
         challenge = json.dumps({"type": "url_verification", "challenge": "abc", "token": "x"}).encode()
         assert await slack.send(challenge, "application/json") == (200, '{"challenge": "abc"}')
-        assert await slipway.audit() == []
+        assert [one for one in await slipway.audit() if one.subject != "catalog"] == []
 
 
 async def test_the_word_payload_is_only_a_word(open_world: World, slack: FakeSlack) -> None:

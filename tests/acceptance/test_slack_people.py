@@ -92,7 +92,7 @@ async def test_a_workspace_we_are_not_in(world: World, slack: FakeSlack) -> None
     async with running_on_slack(world, slack) as slipway:
         status, text = await slack.command("USTRANGE", "/deploy app prod")
         await slipway.quiet()
-        assert await slipway.audit() == []
+        assert [one for one in await slipway.audit() if one.subject != "catalog"] == []
     assert (status, "not connected" in text) == (200, True)
 
 
