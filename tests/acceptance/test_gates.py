@@ -9,7 +9,9 @@ import pytest
 
 from bot.app import Outside
 from bot.deployments.model import Deployment, State
-from tests.acceptance.conftest import emergency
+from tests.acceptance.conftest import closed_window, emergency
+from tests.fakes.quality import FakeQuality
+from tests.fakes.serving import serving
 from tests.support import FakeClock
 from tests.support.running import POLL, Running, running
 from tests.support.world import PIPELINE, World, make_world
@@ -101,6 +103,43 @@ async def test_a_yes_is_good_for_the_gates_that_were_asked_about(tmp_path: Path)
     assert first is not None
     assert first.data.emergency is not None
     assert first.data.emergency.subject.startswith(f"{first.digest}!")
+
+
+async def test_outside_the_window_each_question_is_asked_anew(tmp_path: Path) -> None:
+    """A yes to the closed window overrides no gate; the yes to the gate is given by votes of its own."""
+    world = gated_world(tmp_path, BAD)
+    world.write_root(windows=[closed_window()], emergency=[emergency()])
+    async with running(world) as slipway:
+        await slipway.say("owner", "/deploy app prod")
+        (card,) = await slipway.cards("owner", "d-1")
+        for count in (1, 2):
+            assert (await slipway.click("owner", card["ref"], "emergency")).accepted
+            await slipway.reaches(State.AWAITING_APPROVAL)
+            assert (await slipway.click("lead", card["ref"], "approve")).accepted
+            seen = await slipway.ends()
+            assert seen.state is (State.FAILED if count == 1 else State.SUCCEEDED)
+        assert [note.overridden_by for note in seen.data.gates] == [("lead",)]
+        assert (world.count("builds"), world.count("deploys")) == (1, 1)
+
+
+async def test_what_a_gate_waits_for_is_told(tmp_path: Path) -> None:
+    """On the card and by /status; when it comes, the deployment goes on by itself."""
+    fake = FakeQuality()
+    world = gated_world(tmp_path, GOOD, coverage={"report": "{service}/cov.info"})
+    async with serving(fake.app) as url, running(world, settings={"reports_url": url}) as slipway:
+        await slipway.say("owner", "/deploy app prod")
+        await slipway.until(lambda: _waits(slipway), "the gate to wait")
+        await slipway.say("owner", "/status")
+        said = (await slipway.cards("owner"))[-1]["text"]
+        assert "The report of gate coverage for" in said
+        assert world.config_log() == []
+        fake.files["app/cov.info"] = b"LF:10\nLH:9\n"
+        assert (await slipway.ends()).state is State.SUCCEEDED
+
+
+async def _waits(slipway: Running) -> bool:
+    seen = await slipway.get(1)
+    return seen is not None and "is not there yet" in seen.data.waiting_for
 
 
 async def test_a_rollback_is_not_asked(tmp_path: Path) -> None:

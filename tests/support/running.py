@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -141,9 +141,15 @@ def settings_for(world: World, database_url: str = "") -> Settings:
 
 
 @asynccontextmanager
-async def running(world: World, database_url: str = "", outside: Outside | None = None) -> AsyncIterator[Running]:
-    """Start a Slipway on the world, and stop it in order."""
-    app = App(settings_for(world, database_url), outside or Outside(poll=POLL))
+async def running(
+    world: World,
+    database_url: str = "",
+    outside: Outside | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> AsyncIterator[Running]:
+    """Start a Slipway on the world, and stop it in order. settings: over the usual ones."""
+    chosen = settings_for(world, database_url).model_copy(update=dict(settings or {}))
+    app = App(chosen, outside or Outside(poll=POLL))
     await app.start()
     try:
         yield Running(app)
