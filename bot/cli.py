@@ -15,6 +15,7 @@ import typer
 
 from bot import __version__
 from bot.errors import SlipwayError
+from bot.lean import keep_out_terminals
 
 app = typer.Typer(help="Release management from your chat.", no_args_is_help=True, add_completion=False)
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
@@ -54,6 +55,7 @@ def serve(
     console: Annotated[bool | None, typer.Option("--console/--no-console", help="The browser chat.")] = None,
 ) -> None:
     """Run Slipway for a catalog directory."""
+    keep_out_terminals()
     from bot.settings import read_settings
 
     settings = read_settings(os.environ, config=_directory(config), data=data, host=host, port=port, console=console)
@@ -94,6 +96,7 @@ def demo(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
     """Try everything on this machine: three real services, a chat in the browser, no account."""
+    keep_out_terminals()
     from bot.demo.run import run_demo
 
     _run(run_demo(directory.absolute(), port, not no_browser, _ready))

@@ -164,7 +164,7 @@ class Templates:
         with_holes = [(key, value) for key, value in messages.items() if _HOLE.search(key)]
         # The one with most words of its own wins, so that `{what} failed` does not take what is said more exactly.
         with_holes.sort(key=lambda pair: -len(_HOLE.sub("", pair[0])))
-        self._patterns = [(_anchor(key), _pattern(key), value) for key, value in with_holes]
+        self._patterns = [(_anchor(key), key, value) for key, value in with_holes]
 
     def find(self, text: str) -> str | None:
         """The translation of a whole sentence, or None."""
@@ -180,8 +180,8 @@ class Templates:
         known = self._exact.get(text)
         if known is not None:
             return known
-        for anchor, pattern, translation in self._patterns:
-            if anchor in text and (found := pattern.fullmatch(text)) is not None:
+        for anchor, template, translation in self._patterns:
+            if anchor in text and (found := _pattern(template).fullmatch(text)) is not None:
                 return self._filled(translation, found)
         return None
 
@@ -200,8 +200,9 @@ def _anchor(template: str) -> str:
     return max(re.split(_HOLE.pattern, template)[::2], key=len)
 
 
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
-    """No hole reaches over the end of a sentence."""
+    """No hole reaches over the end of a sentence. Made when first needed: most sentences of a catalog are rare."""
     parts = re.split(_HOLE.pattern, template)
     made = [re.escape(part) if at % 2 == 0 else rf"(?P<{part}>(?:(?!\. ).)*?)" for at, part in enumerate(parts)]
     return re.compile("".join(made), re.DOTALL)

@@ -23,7 +23,7 @@ from bot.errors import ProviderError, ProviderUnavailable
 from notifiers.card import Message
 from notifiers.feishu import FeishuClient
 from notifiers.feishu_api import FeishuApi
-from notifiers.language import CHINESE, Reader, say
+from notifiers.language import CHINESE, Reader, messages_of, say
 
 if TYPE_CHECKING:
     from bot.chat.feishu_socket import LongConnection
@@ -144,6 +144,8 @@ class FeishuAdapter:
     async def _show_commands(self) -> None:
         from bot.chat.feishu_panel import update_panel
 
+        # Before anybody is answered: the sentences of a language are read once, and not while somebody waits.
+        await asyncio.to_thread(messages_of, CHINESE)
         try:
             changed = await update_panel(self._api, self._commands)
         except ProviderError as error:
