@@ -11,6 +11,7 @@ from bot.catalog.references import Known
 
 def known_here() -> Known:
     """With the options of what every process has; the SDKs of other systems are not loaded for it."""
+    from bot.delivery.formats import FORMAT_OPTIONS
     from bot.delivery.pipeline import PipelineDeliveryOptions
     from bot.delivery.shell import ShellDeliveryOptions
     from bot.gates.outside import gate_options
@@ -21,6 +22,7 @@ def known_here() -> Known:
         ("delivery", "shell"): ShellDeliveryOptions,
         ("delivery", "pipeline"): PipelineDeliveryOptions,
         **{("gate", name): model for name, model in gate_options().items()},
+        **{("gitops", name): model for name, model in FORMAT_OPTIONS.items()},
     }
     return Known(options=options)
 

@@ -41,13 +41,18 @@ def _of_target(
     models: Models,
     good: set[tuple[str, str, int]],
 ) -> Iterator[Problem]:
-    for what, spec in (("pipeline", target.pipeline), ("delivery", target.delivery)):
-        model = models.get((what, spec.provider))
+    written = (
+        ("pipeline", target.pipeline.provider, target.pipeline.options),
+        ("delivery", target.delivery.provider, target.delivery.options),
+        ("gitops", target.gitops.format, target.gitops.options),
+    )
+    for what, kind, options in written:
+        model = models.get((what, kind))
         # What many targets share is one object for the length of a load.
-        key = (what, spec.provider, id(spec.options))
+        key = (what, kind, id(options))
         if model is None or key in good:
             continue
-        mistakes = explain.mistakes(model, dict(spec.options))
+        mistakes = explain.mistakes(model, dict(options))
         if not mistakes:
             good.add(key)
         layers = _layers(service, target, root, files) if mistakes else []

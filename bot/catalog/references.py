@@ -35,8 +35,8 @@ CODE_HOSTS = frozenset({"github", "gitlab"})
 class Known:
     """What the program has, so that other names are mistakes: providers, chat platforms, formats of Git files.
 
-    options: ("pipeline" or "delivery", provider), or ("gate", name) -> the model of its options; those of others are
-    not looked at.
+    options: ("pipeline" or "delivery", provider), ("gitops", format), or ("gate", name) -> the model of its options;
+    those of others are not looked at.
     """
 
     pipelines: frozenset[str] = frozenset({"shell", "jenkins", "gitlab", "github", "tekton", "prow", "yunxiao"})

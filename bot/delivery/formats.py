@@ -44,6 +44,10 @@ class Format(Protocol):
         ...
 
 
+class ValuesOptions(Options):
+    """`gitops.options` of the format `values`: it has none."""
+
+
 class Values:
     """A YAML mapping with our keys at its top level."""
 
@@ -60,6 +64,11 @@ class Values:
     def remove(self, text: str, where: str) -> str | None:
         """See Format."""
         return values.remove_values(text, where)
+
+
+def _values(options: Mapping[str, object], where: str) -> Format:
+    read_options(ValuesOptions, options, where)
+    return Values()
 
 
 class HelmOptions(Options):
@@ -212,7 +221,7 @@ class ArgoSourceOptions(Options):
     @model_validator(mode="after")
     def _one_of_both(self) -> ArgoSourceOptions:
         if bool(self.image) == bool(self.tag):
-            raise ValueError("give `image` for a kustomize application, or `tag` for a helm one")
+            raise ValueError("needs `image` (for a kustomize application) or `tag` (for a helm one)")
         return self
 
 
@@ -333,13 +342,21 @@ class ArgoSource:
 
 
 _FORMATS: Mapping[str, Callable[[Mapping[str, object], str], Format]] = {
-    "values": lambda options, where: Values(),
+    "values": _values,
     "helm": lambda options, where: Helm(read_options(HelmOptions, options, where)),
     "kustomize": lambda options, where: Kustomize(read_options(ImageOptions, options, where)),
     "manifest": lambda options, where: Manifest(read_options(ImageOptions, options, where)),
     "argocd-source": _argo_source,
 }
 FORMATS = tuple(_FORMATS)
+FORMAT_OPTIONS: Mapping[str, type[Options]] = {
+    "values": ValuesOptions,
+    "helm": HelmOptions,
+    "kustomize": ImageOptions,
+    "manifest": ImageOptions,
+    "argocd-source": ArgoSourceOptions,
+}
+"""Format -> the model of its options."""
 
 
 def format_of(gitops: GitopsSpec, service: str, environment: str) -> Format:

@@ -49,6 +49,21 @@ def test_right_options_are_right(tmp_path: Path) -> None:
             "services/all.yaml:6: pay.environments.prod.delivery.options.cwdd: There is no field 'cwdd' here. Did you",
         ),
         (ROOT, SERVICES, "slipway.yaml:11: defaults.delivery: 'deploy' is missing; add it."),
+        (
+            ROOT + DEFAULTS,
+            "pay:\n  team: shop\n  gitops:\n    format: kustomize\n    options: {imag: x}\n",
+            "services/all.yaml:5: pay.gitops.options.imag: There is no field 'imag' here. Did you",
+        ),
+        (
+            ROOT + DEFAULTS,
+            "pay:\n  team: shop\n  gitops: {format: argocd-source}\n",
+            "services/all.yaml:3: pay.gitops: This needs `image` (for a kustomize application)",
+        ),
+        (
+            ROOT + DEFAULTS,
+            "pay:\n  team: shop\n  gitops: {merge_request: {host: gitlub}}\n",
+            "services/all.yaml:3: pay.gitops.merge_request.host",
+        ),
     ],
 )
 def test_a_wrong_option_is_named_where_it_is_written(tmp_path: Path, root: str, services: str, words: str) -> None:
@@ -65,4 +80,7 @@ def test_a_mistake_in_a_default_is_told_once(tmp_path: Path) -> None:
 
 def test_an_ordinary_start_loads_no_sdk() -> None:
     """Only what every process has anyway."""
-    assert {provider for what, provider in known_here().options if what != "gate"} == {"shell", "pipeline"}
+    assert {provider for what, provider in known_here().options if what not in ("gate", "gitops")} == {
+        "shell",
+        "pipeline",
+    }

@@ -128,7 +128,7 @@ def test_only_the_version_changes(kind: str, options: dict[str, object], before:
 REFUSED: dict[str, tuple[str, dict[str, object], str | None, str]] = {
     "no such format": ("jsonnet", {}, "", "known are: values, helm"),
     "an image is needed": ("kustomize", {}, "", "`image` is missing"),
-    "neither an image nor a parameter": ("argocd-source", {}, "", "give `image` for a kustomize application"),
+    "neither an image nor a parameter": ("argocd-source", {}, "", "needs `image` (for a kustomize application)"),
     "no kustomization": ("kustomize", WEB, None, "does not exist"),
     "no container of that image": ("manifest", WEB, "kind: X\n", "has no container with the image app/web"),
     "templated": ("manifest", WEB, "image: {{ .x }}\n a: b", "is not valid YAML"),
