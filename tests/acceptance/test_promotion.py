@@ -183,3 +183,17 @@ async def test_a_release_branch_names_its_versions(tmp_path: Path) -> None:
     assert re.fullmatch(r"202407-\d{8}\.\d+", third.release_version)
     assert (back.release_version, back.digest) == (first.release_version, first.digest)
     assert world.count("builds") == 2
+
+
+async def test_a_promotion_passes_the_gates_of_where_it_goes(tmp_path: Path) -> None:
+    """The same image, but production asks more of it than dev did; nothing is written to Git."""
+    world = make_world(tmp_path / "world")
+    world.change_environment("prod", gates={"tests": {"report": "{service}/{commit}.xml"}})
+    async with running(world) as slipway:
+        await slipway.say("owner", "/deploy app dev")
+        assert (await slipway.ends(1)).state is State.SUCCEEDED
+        await slipway.say("owner", "/promote app to prod")
+        seen = await slipway.ends(2)
+    assert seen.state is State.FAILED
+    assert seen.data.failure is not None
+    assert (seen.data.failure.step, len(world.config_log())) == ("gate", 1)

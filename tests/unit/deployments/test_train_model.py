@@ -112,6 +112,15 @@ def test_it_ends_when_nothing_moves(state: TrainState, cars: list[CarState], wan
     assert model.arrived(made).state is wanted
 
 
+def test_a_train_may_go_back_by_itself_when_it_is_stopped() -> None:
+    """As `--rollback` asks; what failed has gone back on its own."""
+    made = train(Car(service="a", state=S), Car(service="b", state=F, blocks=True))
+    asked = made.model_copy(update={"data": made.data.model_copy(update={"undo_on_stop": True})})
+    back = model.arrived(model.looked(asked, {}))
+    assert back.state is TrainState.ROLLING_BACK
+    assert [car.state for car in back.data.cars] == [CarState.UNDO_WAITING, F]
+
+
 @pytest.mark.parametrize(
     ("text", "number"), [("t-3", 3), ("T-12", 12), ("3", None), ("test", None), ("t-x", None), ("t-", None)]
 )
