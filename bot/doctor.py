@@ -62,9 +62,15 @@ def checks(settings: Settings) -> list[tuple[str, Check]]:
         from bot.delivery.argocd_doctor import check as check_argocd
 
         found.append(("argocd", check_argocd))
+    if settings.prometheus_url:
+        from bot.gates.prometheus_doctor import check as check_prometheus
+
+        found.append(("prometheus", check_prometheus))
     from bot.delivery.git_doctor import check as check_git
+    from bot.delivery.registry_doctor import check as check_registries
 
     found.append(("git", check_git))
+    found.append(("registry", check_registries))
     return found
 
 

@@ -123,6 +123,14 @@ class Registries:
             if await self._digest(place, name) != digest:
                 raise ProviderUnavailable(f"{place}:{name} was moved by somebody else at the same moment.")
 
+    async def try_write(self, image: str) -> None:
+        """Whether images may be put there: an upload is begun and given up. Raises ProviderError: it may not."""
+        place = parse_repository(image)
+        begun = await self._call("POST", place, "blobs/uploads/")
+        if begun.status_code == 404:
+            raise ProviderRejected(f"{place} does not exist.", hint="Create it, or correct `promote.image`.")
+        await self._call("DELETE", place, str(begun.request.url.join(begun.headers["Location"])))
+
     # --- manifests
 
     async def _digest(self, place: Repository, name: str) -> str:

@@ -42,6 +42,10 @@ class Prometheus:
         worst = next((h for h in (Health.BAD, Health.UNKNOWN) if any(one[0] is h for one in judged)), Health.GOOD)
         return MetricsResult(worst, "; ".join(said for health, said in judged if health is worst or len(judged) == 1))
 
+    async def problem(self) -> str:
+        """Why it cannot be asked, empty if it can."""
+        return (await self._ask("vector(1)", {}))[1]
+
     async def _judge(self, rule: MetricRule, values: Mapping[str, str]) -> tuple[Health, str]:
         number, why = await self._ask(rule.query, values)
         if number is None:

@@ -10,9 +10,14 @@ import httpx
 import pytest
 from aiohttp import web
 
+from bot.catalog.load import load_catalog
 from bot.delivery.registry import Registries, parse_repository
+from bot.delivery.registry_doctor import check
+from bot.doctor import said
 from bot.errors import ProviderRejected, ProviderUnavailable
 from tests.support.registry import PASSWORD, PROGRAM, USER, RealRegistry, docker_config, running_registry
+from tests.support.running import settings_for
+from tests.support.world import make_world
 
 needs_registry = pytest.mark.skipif(
     not PROGRAM, reason="needs docker-registry (Debian: apt-get install docker-registry)"
@@ -76,6 +81,25 @@ async def test_credentials_are_those_of_docker_login(tmp_path: Path) -> None:
         assert await registry.digest_of("shop/pay", "prod") == digest
         await stranger.close()
         await known.close()
+
+
+@needs_registry
+async def test_the_doctor_says_whether_images_may_be_written(tmp_path: Path) -> None:
+    """Before the first promotion finds it out; nothing is left in the registry."""
+    async with running_registry(tmp_path / "registry", locked=True) as registry:
+        world = make_world(tmp_path / "world")
+        world.change_environment("prod", promote={"image": f"{registry.host}/shop/{{service}}"})
+        auth = docker_config(tmp_path / "config.json", registry.host, PASSWORD)
+
+        async def findings(auth_file: Path | None) -> list[str]:
+            settings = settings_for(world).model_copy(update={"registry_auth_file": auth_file})
+            return [said(one) async for one in check(settings, load_catalog(world.directory))]
+
+        assert await findings(auth) == [f"ok  registry: {registry.host}/shop/app may be written."]
+        (refused,) = await findings(None)
+        assert refused.startswith(
+            f"FIX registry: The registry {registry.host} lets Slipway not write to shop/app (401)."
+        )
 
 
 @needs_registry

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+from bot.catalog.load import load_catalog
 from bot.catalog.metrics import metric_rule
 from bot.catalog.model import MetricRule
 from bot.catalog.schema import MetricIn
+from bot.doctor import said
+from bot.gates import prometheus_doctor as doctor
 from bot.gates.base import Health, MetricsResult
 from bot.gates.prometheus import Prometheus, judge
 from tests.fakes.catalogs import make_service, make_target
 from tests.fakes.prometheus import FakePrometheus, running_prometheus
+from tests.support.running import settings_for
+from tests.support.world import make_world
 
 SUCCESS = MetricRule("success", 'ok{app="{service}",env="{environment}"}', min=0.99)
 FILLED = 'ok{app="hello",env="prod"}'
@@ -123,3 +129,23 @@ async def test_success_rate_and_latency_need_no_promql(fake: FakePrometheus) -> 
     assert result.health is Health.BAD
     assert result.message == "latency (p95) is 0.25, at most 0.24 is good (stable: 0.2)"
     assert set(fake.asked) == set(fake.answers)
+
+
+async def test_the_doctor_says_which_metrics_find_nothing(tmp_path: Path, fake: FakePrometheus) -> None:
+    """Before gray waits for numbers that never come; queries about a release in work are not asked for."""
+    world = make_world(tmp_path / "world")
+    metrics = [{"name": "queue", "query": "q_{service}", "max": 1}, {"name": "new", "query": "n_{version}", "max": 1}]
+    world.change_environment("prod", gray={"metrics": metrics})
+    fake.answers = {"vector(1)": "1", "q_app": None}
+
+    async def findings(url: str) -> list[str]:
+        settings = settings_for(world).model_copy(update={"prometheus_url": url})
+        return [said(one) async for one in doctor.check(settings, load_catalog(world.directory))]
+
+    first, second = await findings(fake.url)
+    assert first == "ok  prometheus: It answers; 1 targets are measured."
+    assert second.startswith("FIX prometheus: app in prod: queue: no data. Correct `gray.metrics`")
+    fake.answers["q_app"] = "0"
+    assert len(await findings(fake.url)) == 1
+    (away,) = await findings("http://127.0.0.1:1")
+    assert away.startswith("FIX prometheus: Prometheus gave no answer (ConnectError). Check SLIPWAY_PROMETHEUS_URL")
