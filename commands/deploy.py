@@ -155,6 +155,7 @@ async def _plan(ctx: CommandContext, wish: Wish, revision: Revision) -> Card:
         "pipeline": "reuse the build that exists"
         if built
         else f"{target.pipeline.provider}: {target.pipeline.name or service.name}",
+        **({"gates": ", ".join(target.gates)} if target.gates else {}),
         "git change": f"{path} on {target.gitops.branch}: {good.release_version if good else 'none'} -> {wish.version}",
     }
     if target.gitops.merge_request is not None:

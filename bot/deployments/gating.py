@@ -13,6 +13,9 @@ from bot.deployments.questions import question_of
 from bot.errors import ProviderError, Refused
 from bot.gates.base import Gate, GateRequest, GateResult, GateVerdict
 from bot.policy.model import Ballot
+from bot.store import deployments as rows
+from bot.store import releases
+from bot.store.database import Tx
 
 
 async def ask_gates(gates: Sequence[Gate], request: GateRequest, known: Sequence[GateNote]) -> tuple[GateNote, ...]:
@@ -104,8 +107,11 @@ def said(notes: Sequence[GateNote]) -> str:
     return ", ".join(f"{note.gate} {'waits' if note.waiting else note.verdict}" for note in notes)
 
 
-def request_of(seen: Deployment, service: Service, target: Target, run_id: str, at: datetime) -> GateRequest:
+def request_of(tx: Tx, seen: Deployment, service: Service, target: Target, at: datetime) -> GateRequest:
     """What the gates are asked about."""
+    built = releases.by_commit(tx, seen.service, seen.commit)
+    good = rows.last_good(tx, seen.service, seen.environment)
+    before = releases.by_commit(tx, seen.service, good.commit) if good is not None else None
     return GateRequest(
         service=service,
         target=target,
@@ -115,5 +121,6 @@ def request_of(seen: Deployment, service: Service, target: Target, run_id: str, 
         version=seen.release_version,
         branch=seen.branch,
         image=seen.data.artifact,
-        run_id=run_id,
+        run_id=built.run_id if built is not None else "",
+        before_run_id=before.run_id if before is not None else "",
     )

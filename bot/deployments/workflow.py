@@ -265,8 +265,7 @@ class Workflow:
             return Go(_after_gates(seen), seen.data)
         at = self._clock()
         since = seen.data.gating_since_at or at
-        known = await self._db.read(lambda tx: releases.by_commit(tx, seen.service, seen.commit))
-        request = gating.request_of(seen, service, target, known.run_id if known is not None else "", at)
+        request = await self._db.read(lambda tx: gating.request_of(tx, seen, service, target, at))
         notes = await gating.ask_gates(self._providers.gates, request, seen.data.gates)
         notes = gating.overridden(seen, notes, self._catalog(), at)
         data = _update(seen, gates=notes, gating_since_at=since)

@@ -119,14 +119,25 @@ class AskingGate(Generic[OptionsT]):
             if response is None:
                 raise NotYet(f"The report of gate {self.name} for {request.commit[:12]} is not there yet.")
             return [(path, response.content)]
-        pipeline: object = self._systems.pipelines.get(request.target.pipeline.provider)
-        kept = await pipeline.reports(request.run_id) if isinstance(pipeline, Reporting) else None
+        kept = await self._kept(request, request.run_id)
         if kept is None:
             raise ProviderRejected(
                 f"The build of {request.commit[:12]} left no reports for gate {self.name}.",
                 hint=f"Name `gates.{self.name}.report`, or `reports` in the pipeline's file.",
             )
         return kept
+
+    async def _kept(self, request: GateRequest, run_id: str) -> list[tuple[str, bytes]] | None:
+        """What a run kept, None if it kept nothing or cannot."""
+        pipeline: object = self._systems.pipelines.get(request.target.pipeline.provider)
+        return await pipeline.reports(run_id) if isinstance(pipeline, Reporting) and run_id else None
+
+    def _link_to(self, pattern: str, request: GateRequest) -> str:
+        """Where a person sees a report of the report server; empty for reports that a build kept."""
+        http = self._systems.http.get("reports")
+        if not pattern or http is None:
+            return ""
+        return f"{str(http.client.base_url).rstrip('/')}/{fill(pattern, request).lstrip('/')}"
 
 
 def fill(pattern: str, request: GateRequest) -> str:

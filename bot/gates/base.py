@@ -30,7 +30,8 @@ class GateRequest:
     """One release on its way into one target.
 
     image: where the build left it, `registry/name@sha256:...` or a path; run_id: the run that built it; since_at: when
-    its gates were asked first, from which each gate's patience counts.
+    its gates were asked first, from which each gate's patience counts. before_run_id: the run that built what was
+    deployed there before; empty if nothing was.
     """
 
     service: Service
@@ -42,6 +43,7 @@ class GateRequest:
     branch: str = ""
     image: str = ""
     run_id: str = ""
+    before_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

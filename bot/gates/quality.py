@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -23,12 +23,15 @@ class TestsOptions(GateOptions):
 
 
 class CoverageOptions(GateOptions):
-    """minimum: covered lines in percent. baseline: another report; drop: points that may be lost against it."""
+    """minimum: covered lines in percent. baseline: another report; drop: points that may be lost against it.
+
+    With drop and no baseline, the reports kept by the build that was deployed there before are the measure.
+    """
 
     report: str = ""
     minimum: float = Field(default=0, ge=0, le=100, strict=False)
     baseline: str = ""
-    drop: float = Field(default=0, ge=0, le=100, strict=False)
+    drop: float | None = Field(default=None, ge=0, le=100, strict=False)
 
 
 class SonarOptions(GateOptions):
@@ -60,9 +63,9 @@ class TestsGate(AskingGate[TestsOptions]):
             tests = sum((read_junit(data) for _, data in reports), Counted())
         except ReportUnreadable as error:
             return self._unknown(f"The test report cannot be read: {error}.")
-        ran = tests.total - tests.skipped
+        ran, link = tests.total - tests.skipped, self._link_to(options.report, request)
         if tests.failed:
-            return self._fail(f"{len(tests.failed)} of {tests.total} tests failed.", tests.failed)
+            return self._fail(f"{len(tests.failed)} of {tests.total} tests failed.", tests.failed, link)
         if not ran and options.at_least:
             return self._unknown("No test ran, so nothing is proven.")
         if ran < options.at_least:
@@ -80,25 +83,40 @@ class CoverageGate(AskingGate[CoverageOptions]):
     async def _look(self, options: CoverageOptions, request: GateRequest) -> GateResult:
         try:
             now = await self._percent(options.report, request)
-            before = await self._percent(options.baseline, request) if options.baseline else None
+            before = await self._before(options, request)
         except ReportUnreadable as error:
             return self._unknown(f"The coverage report cannot be read: {error}.")
+        link, drop = self._link_to(options.report, request), options.drop or 0
         if now < options.minimum:
-            return self._fail(f"Coverage is {now:.1f} %; at least {options.minimum:g} % is wanted.")
-        if before is not None and before - now > options.drop:
-            text = f"Coverage fell from {before:.1f} % to {now:.1f} %; it may fall by {options.drop:g} points."
-            return self._fail(text)
-        return self._pass(f"Coverage is {now:.1f} %.")
+            return self._fail(f"Coverage is {now:.1f} %; at least {options.minimum:g} % is wanted.", link=link)
+        if before is not None and before - now > drop:
+            text = f"Coverage fell from {before:.1f} % to {now:.1f} %; it may fall by {drop:g} points."
+            return self._fail(text, link=link)
+        return self._pass(f"Coverage is {now:.1f} %.", link=link)
+
+    async def _before(self, options: CoverageOptions, request: GateRequest) -> float | None:
+        """What it was; None if nothing is there to compare with."""
+        if options.baseline:
+            return await self._percent(options.baseline, request)
+        if options.drop is None or options.report:
+            return None
+        kept = [data for _, data in await self._kept(request, request.before_run_id) or () if is_coverage(data)]
+        return _covered(kept) if kept else None
 
     async def _percent(self, pattern: str, request: GateRequest) -> float:
         reports = await self._reports(pattern, request)
         if not pattern:
             reports = [one for one in reports if is_coverage(one[1])]
-        counted = [read_lines(data) for _, data in reports]
-        covered, total = sum(one for one, _ in counted), sum(one for _, one in counted)
-        if total <= 0:
-            raise ReportUnreadable("it counts no lines")
-        return 100 * covered / total
+        return _covered([data for _, data in reports])
+
+
+def _covered(reports: Sequence[bytes]) -> float:
+    """Covered lines of all reports together, in percent. Raises ReportUnreadable."""
+    counted = [read_lines(data) for data in reports]
+    covered, total = sum(one for one, _ in counted), sum(one for _, one in counted)
+    if total <= 0:
+        raise ReportUnreadable("it counts no lines")
+    return 100 * covered / total
 
 
 class SonarGate(AskingGate[SonarOptions]):

@@ -52,7 +52,7 @@ class ScanGate(AskingGate[ScanOptions]):
                 scan, link = await self._harbor(parse_image(request.image, request.digest)), ""
             else:
                 ((_, data),) = await self._reports(options.report, request)
-                scan, link = read_scan(data), ""
+                scan, link = read_scan(data), self._link_to(options.report, request)
         except ScanUnreadable as error:
             return self._unknown(f"The scan report cannot be read: {error}.")
         if not scan.digests:

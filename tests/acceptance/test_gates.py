@@ -122,6 +122,26 @@ async def test_outside_the_window_each_question_is_asked_anew(tmp_path: Path) ->
         assert (world.count("builds"), world.count("deploys")) == (1, 1)
 
 
+async def test_coverage_may_not_fall_below_what_was_deployed(tmp_path: Path) -> None:
+    """The measure is what the build before kept; a first deployment has none."""
+
+    def covers(percent: int) -> str:
+        report = f"<coverage lines-valid='100' lines-covered='{percent}'/>"
+        return f'mkdir -p reports && echo "{GOOD}" > reports/j.xml && echo "{report}" > reports/c.xml'
+
+    world = gated_world(tmp_path, GOOD, coverage={"drop": 5})
+    async with running(world) as slipway:
+        for number, (percent, state) in enumerate(
+            [(80, State.SUCCEEDED), (76, State.SUCCEEDED), (70, State.FAILED)], 1
+        ):
+            world.push(f"covers {percent}", covers(percent))
+            await slipway.say("owner", "/deploy app prod")
+            assert (await slipway.ends(number)).state is state
+        seen = await slipway.ends(3)
+        assert seen.data.failure is not None
+        assert seen.data.failure.message == "Coverage fell from 76.0 % to 70.0 %; it may fall by 5 points."
+
+
 async def test_what_a_gate_waits_for_is_told(tmp_path: Path) -> None:
     """On the card and by /status; when it comes, the deployment goes on by itself."""
     fake = FakeQuality()
