@@ -31,6 +31,10 @@ REFRESH_TIMEOUT = 90.0
 SILENCE = 45.0
 """Seconds without a byte after which a stream is dead; Argo CD sends a sign of life every 15 s."""
 
+IDLE_SECONDS = 600.0
+"""After which an application that nobody asks about is forgotten; looked for every so often:"""
+TIDY_SECONDS = 60.0
+
 FIELDS = (
     "metadata.name",
     "metadata.namespace",
@@ -205,8 +209,10 @@ class ArgoApi:
             "POST", f"{_path(app)}/resource/actions", params=app.query | _node(key), content=json.dumps(action)
         )
 
-    async def stream(self, version: int) -> AsyncIterator[Application | None]:
-        """Changes of all applications after that resource version, until the link breaks; first None: it is open.
+    async def stream(
+        self, version: int, wanted: Callable[[str, str], bool] = lambda namespace, name: True
+    ) -> AsyncIterator[Application | None]:
+        """Changes of wanted applications after that resource version, until the link breaks; first None: it is open.
 
         Raises ProviderError when it does: reconnect, and look at everything once, for there is no resume.
         """
@@ -222,7 +228,7 @@ class ArgoApi:
                     raise self._error(response, writing=False)
                 yield None
                 async for line in response.aiter_lines():
-                    found = _stream_event(line)
+                    found = _stream_event(line, wanted)
                     if found is not None:
                         yield found
         except httpx.HTTPError as error:
@@ -377,11 +383,14 @@ class Follower:
     _task: asyncio.Task[None] | None = None
     _live_since: float | None = None
     _wanted: dict[tuple[str, str], float] = field(default_factory=dict)
+    _tidied_at: float = 0.0
 
     async def look(self, ref: AppRef) -> Application | None:
         """The application, from the stream if that is alive. Raises as `ArgoApi.get`."""
         key = (ref.namespace, ref.name)
         self._wanted[key] = self.now()
+        if self.now() - self._tidied_at > TIDY_SECONDS:
+            self._forget_old()
         seen = self._seen.get(key)
         if seen is not None and self._is_good(seen):
             return seen.app
@@ -434,7 +443,7 @@ class Follower:
         while True:
             began = self.now()
             try:
-                async for app in self.api.stream(version):
+                async for app in self.api.stream(version, self._is_wanted):
                     self._live_since = self._live_since or self.now()
                     if app is not None:
                         version = max(version, app.version)
@@ -456,11 +465,18 @@ class Follower:
                 self._seen[key] = _Seen(app, self.now())
                 self.changed(key)
 
+    def _is_wanted(self, namespace: str, name: str) -> bool:
+        return (namespace, name) in self._seen or ("", name) in self._seen
+
     def _forget_old(self) -> None:
-        old = [key for key, at in self._wanted.items() if self.now() - at > 600]
-        for key in old:
-            self._wanted.pop(key, None)
-            self._seen.pop(key, None)
+        """A link may live for weeks: what nobody asks about any more must not fill the memory."""
+        self._tidied_at = self.now()
+        self._wanted = {key: at for key, at in self._wanted.items() if self.now() - at <= IDLE_SECONDS}
+        self._seen = {
+            key: seen
+            for key, seen in self._seen.items()
+            if key in self._wanted or seen.at >= self._tidied_at - TIDY_SECONDS
+        }
 
 
 def _path(app: AppRef) -> str:
@@ -497,8 +513,8 @@ def _stream_fields() -> list[str]:
     return [f"result.application.{name}" for name in FIELDS]
 
 
-def _stream_event(line: str) -> Application | None:
-    """One line of server-sent events; None for a sign of life, an empty line, or a deleted application."""
+def _stream_event(line: str, wanted: Callable[[str, str], bool]) -> Application | None:
+    """One line of server-sent events; None for a sign of life, an empty line, or an application nobody asks about."""
     if not line.startswith("data:"):
         return None
     message = json.loads(line[5:])
@@ -507,6 +523,9 @@ def _stream_event(line: str) -> Application | None:
     result: Any = message.get("result") or {}
     if result.get("type") == "DELETED" or "application" not in result:
         return None
+    metadata = result["application"]["metadata"]
+    if not wanted(str(metadata.get("namespace") or ""), str(metadata["name"])):
+        return None  # Most of a large Argo CD's are: they are not even read.
     return parse_application(result["application"])
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from bot.catalog.model import Target
 from bot.delivery.argocd import ArgoCD
-from bot.delivery.argocd_api import ArgoApi, ArgoServer
+from bot.delivery.argocd_api import AppRef, ArgoApi, ArgoServer, Follower
 from bot.delivery.argocd_model import INTENT
 from bot.delivery.base import SyncProgress, SyncRequest, SyncState
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
@@ -291,6 +291,28 @@ async def test_a_link_without_a_sign_of_life_is_made_anew(argo: Argo, monkeypatc
             await asyncio.sleep(0.01)
     argo.fake.outcome["hello"] = "good"
     await until(argo.delivery, request, SyncState.SUCCEEDED)
+
+
+async def test_what_nobody_asks_about_any_more_is_forgotten(argo: Argo) -> None:
+    """A link lives for weeks, and 25,000 applications would fill the memory; events about others are passed over."""
+    at = [1000.0]
+    follower = Follower(ArgoApi("default", ArgoServer(argo.fake.url, SecretStr(TOKEN))), now=lambda: at[0])
+    told: list[tuple[str, str]] = []
+    follower.changed = told.append
+    for name in ("once", "other"):
+        argo.fake.add(name)
+    once, other = AppRef("default", "default", "once"), AppRef("default", "default", "other")
+    assert await follower.look(once) is not None
+    at[0] += 700
+    assert await follower.look(other) is not None
+    assert set(follower._seen) == {("", "other")}
+    async with asyncio.timeout(20):
+        while ("", "other") not in told:
+            argo.fake.changed(argo.fake.apps["once"])
+            argo.fake.changed(argo.fake.apps["other"])
+            await asyncio.sleep(0.01)
+    assert set(told) == {("", "other")}
+    await follower.close()
 
 
 async def test_paused_is_gray_and_continues_by_a_resource_action(argo: Argo) -> None:
