@@ -8,6 +8,7 @@ from bot.catalog.load import load_catalog
 from bot.catalog.model import Catalog
 from bot.catalog.problems import CatalogProblems
 from bot.errors import SlipwayError
+from bot.providers import known_here
 from bot.settings import Settings, read_console_tokens
 
 SETTING = {
@@ -49,7 +50,7 @@ def not_set_up(lines: list[str]) -> NotSetUp:
 
 def _catalog(settings: Settings) -> Iterator[str]:
     try:
-        load_catalog(settings.config)
+        load_catalog(settings.config, known_here())
     except CatalogProblems as error:
         yield from (str(problem) for problem in error.problems)
     except SlipwayError as error:

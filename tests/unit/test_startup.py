@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from bot.catalog.load import load_catalog
+from bot.catalog.problems import CatalogProblems
+from bot.providers import known_here
 from bot.settings import Settings, SettingsInvalid, read_settings
 from bot.startup import NotSetUp, everything, refuse_if_half
 from tests.support.world import make_world
@@ -98,3 +100,12 @@ def test_serve_says_it_and_ends(tmp_path: Path) -> None:
     for wanted in ("nobody", "SLIPWAY_GITLAB_TOKEN", "SLIPWAY_CONSOLE_TOKENS_FILE"):
         assert wanted in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_in_options_is_told_too(tmp_path: Path) -> None:
+    """The start checks the options of every provider, so what it refuses must be found again when it is told."""
+    world = make_world(tmp_path / "world", defaults={"repo": "r", "gitops": {"repo": "c"}})
+    settings = Settings(config=world.directory)
+    with pytest.raises(CatalogProblems) as refused:
+        load_catalog(world.directory, known_here())
+    assert "'deploy' is missing" in everything(settings, refused.value).message
