@@ -58,7 +58,6 @@ release_managers: [p0, p1]
 defaults:
   repo: "group/{service}.git"
   pipeline: {provider: shell, name: "{team}-{service}", timeout: 10m}
-  delivery: {options: {deploy: ["true"], running: ["true"]}}
   gitops: {repo: "config/{team}.git", path: "{environment}/{service}.yaml"}
   delivery: {options: {deploy: ["true"], running: ["true"]}}
   url: "https://{service}.{environment}.example.com"

@@ -1,25 +1,33 @@
-"""Slack: ours against a bare slack-bolt app that only echoes, in one run: answers, CPU, bursts, start, memory.
+"""Slack: ours beside a bare slack-bolt app that only echoes, in one run: answers, CPU, bursts, limits, start, memory.
 
 Ours stores the intent before it acknowledges, decides by the policy and writes the audit entry; the peer none of it.
+Both are measured by turns, so that a busy machine is as busy for the one as for the other. The last column says what
+each is asked to be. `make bench ARGS=slack`; the environment chooses: PARTS=beside,tls,limits,scale, ROUNDS=3,
+SERVICES=500, PAST=1000000.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import os
+import ssl
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
 import aiohttp
 
 from tests.benchmarks.catalog_policy import write_catalog
+from tests.benchmarks.past import write_past
 from tests.benchmarks.process import cpu_seconds, resident
 from tests.fakes.slack import BOT_TOKEN, SECRET, FakeSlack
 from tests.support.network import free_port
@@ -39,44 +47,139 @@ app.start(port=int(os.environ["PORT"]))
 """
 USER = "U000000"
 FORM = "application/x-www-form-urlencoded"
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+RATE, STEADY, BUSY, BURST = 50, 250, 1500, 500
+SLOW = 0.15
+"""Seconds that a slow Slack takes for each call."""
+LATEST = 45.0
+"""Seconds after which a program that does not answer is given up."""
 
 
 @dataclass
 class Figures:
-    """Of one program, in seconds unless said."""
+    """Of one program, over all rounds; in seconds unless said."""
 
-    ack: list[float]
-    reply: list[float]
-    burst_ack: list[float]
-    burst_lost: int
-    cpu_per_command: float
-    calls_per_command: float
-    ready: float
-    megabytes: float
+    ready: list[float] = field(default_factory=list)
+    megabytes: list[float] = field(default_factory=list)
+    ack: list[float] = field(default_factory=list)
+    reply: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+    """Commands per CPU second."""
+    burst: list[float] = field(default_factory=list)
+    lost: int = 0
+    calls: list[float] = field(default_factory=list)
+    """API calls per command."""
 
 
 def main() -> None:
-    """Measure both and print them side by side."""
-    asyncio.run(compare())
+    """Measure what was chosen and print it."""
+    parts = {"beside": beside, "tls": over_tls, "limits": limits, "scale": scale}
+    chosen = os.environ.get("PARTS", ",".join(parts)).split(",")
+    print(f"{'':44} {'slipway':>9} {'bolt':>9}")
+    for name in chosen:
+        asyncio.run(parts[name]())
 
 
-async def compare() -> None:
-    """Ours and the peer against one fake Slack each."""
+async def beside() -> None:
+    """Everything of a working day, in the clear."""
+    async with pair() as (ours, peer):
+        await measure(ours, peer)
+        slow_ours, slow_peer = [await one.slowly() for one in (ours, peer)]
+        mine, theirs = ours.figures, peer.figures
+        show("acknowledged at 50/s, p99", p99(mine.ack) * 1e3, p99(theirs.ack) * 1e3, "ms", "<= 5 ms, <= 0.4 x")
+        show("the same, Slack taking 150 ms a call", p99(slow_ours) * 1e3, p99(slow_peer) * 1e3, "ms", "no slower")
+        show("first reply at 50/s, p99", p99(mine.reply) * 1e3, p99(theirs.reply) * 1e3, "ms", "<= 8 ms")
+        show("first reply at 50/s, median", middle(mine.reply) * 1e3, middle(theirs.reply) * 1e3, "ms")
+        show("commands per CPU second", middle(mine.per_second), middle(theirs.per_second), "", ">= 0.9 x")
+        show("500 at one instant, ack p99", middle(mine.burst) * 1e3, middle(theirs.burst) * 1e3, "ms", "<= 0.6 x")
+        show("500 at one instant, lost", mine.lost, theirs.lost, "", "0")
+        show("API calls per command", middle(mine.calls), middle(theirs.calls), "", "<= 1.1")
+        show("first command answered after", min(mine.ready), min(theirs.ready), "s", "<= 0.6 s")
+        show("resident then", middle(mine.megabytes), middle(theirs.megabytes), "MB", "<= 85 MB")
+
+
+async def over_tls() -> None:
+    """The same calls with Slack behind TLS, as it really is."""
+    async with pair(tls=True) as (ours, peer):
+        await measure(ours, peer)
+        mine, theirs = ours.figures, peer.figures
+        show("TLS: first reply at 50/s, p99", p99(mine.reply) * 1e3, p99(theirs.reply) * 1e3, "ms", "<= 1 x")
+        show("TLS: first reply at 50/s, median", middle(mine.reply) * 1e3, middle(theirs.reply) * 1e3, "ms")
+        show("TLS: commands per CPU second", middle(mine.per_second), middle(theirs.per_second), "", ">= 1.8 x")
+
+
+async def limits() -> None:
+    """Twenty commands at once where Slack takes one post per second and channel."""
+    async with pair(speed=1.0) as (ours, peer):
+        found = [await one.limited(20) for one in (ours, peer)]
+    (answered, refused, took), (theirs, refused_theirs, took_theirs) = found
+    show("1 post/s: 20 commands, answered", answered, theirs, "", "20")
+    show("1 post/s: refusals", refused, refused_theirs, "", "<= 3")
+    show("1 post/s: all answered after", took, took_theirs, "s")
+
+
+async def scale() -> None:
+    """What size costs: services in the catalog, and deployments in the past. Ours against ours."""
+    past = int(os.environ.get("PAST", "1000000"))
+    text = "/status {service}"
+    async with AsyncExitStack() as stack:
+        small = await stack.enter_async_context(ours_with(500, text))
+        many = await stack.enter_async_context(ours_with(5000, text))
+        old = await stack.enter_async_context(ours_with(500, text, past))
+        for _ in range(ROUNDS):
+            for one in (small, many, old):
+                await one.round()
+    print(f"{'':44} {'more':>9} {'500':>9}")
+    for name, one, most in ((f"{5000} services", many, "1.05 x"), (f"{past:,} past deployments", old, "1.1 x")):
+        cost, before = (1e3 / middle(each.figures.per_second) for each in (one, small))
+        show(f"{name}: CPU per command", cost, before, "ms", f"<= {most}")
+        reply, usual = middle(one.figures.reply) * 1e3, middle(small.figures.reply) * 1e3
+        show(f"{name}: first reply, median", reply, usual, "ms", f"<= {most}")
+
+
+def show(what: str, ours: float, peer: float, unit: str, asked: str = "") -> None:
+    """One line: ours, the other's, how they compare, and what is asked."""
+    ratio = f"{ours / peer:.2f} x" if peer else ""
+    print(f"{what:44} {ours:9.2f} {peer:9.2f} {unit:3} {ratio:9} {asked}", flush=True)
+
+
+def p99(values: list[float]) -> float:
+    """The 99th percentile."""
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+def middle(values: list[float]) -> float:
+    """The median."""
+    return statistics.median(values)
+
+
+# -- programs ---------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def pair(*, tls: bool = False, speed: float = 0.0) -> AsyncIterator[tuple[Load, Load]]:
+    """Ours and the peer, each in front of a Slack of its own."""
+    services = int(os.environ.get("SERVICES", "500"))
+    async with ours_with(services, "/why {service} prod", tls=tls, speed=speed) as ours:
+        command = [sys.executable, "-c", PEER]
+        async with running(command, "/why svc prod", tls=tls, speed=speed) as peer:
+            yield ours, peer
+
+
+@asynccontextmanager
+async def ours_with(
+    services: int, text: str, past: int = 0, *, tls: bool = False, speed: float = 0.0
+) -> AsyncIterator[Load]:
+    """A Slipway with so many services, and so many deployments long over."""
     with tempfile.TemporaryDirectory() as name:
-        catalog = Path(name) / "catalog"
-        write_catalog(catalog, int(os.environ.get("SERVICES", "500")), files=5)
-        ours_command = [sys.executable, "-m", "bot.cli", "serve", "--config", str(catalog), "--data", name + "/data"]
-        ours = await measure(ours_command, service_of(catalog))
-        peer = await measure([sys.executable, "-c", PEER], "svc")
-    show("acknowledged, p99 at 50/s", p99(ours.ack) * 1e3, p99(peer.ack) * 1e3, "ms")
-    show("first reply, p99 at 50/s", p99(ours.reply) * 1e3, p99(peer.reply) * 1e3, "ms")
-    show("first reply, median", statistics.median(ours.reply) * 1e3, statistics.median(peer.reply) * 1e3, "ms")
-    show("commands per CPU second", 1 / ours.cpu_per_command, 1 / peer.cpu_per_command, "")
-    show("burst of 500, ack p99", p99(ours.burst_ack) * 1e3, p99(peer.burst_ack) * 1e3, "ms")
-    show("burst of 500, lost", ours.burst_lost, peer.burst_lost, "")
-    show("API calls per command", ours.calls_per_command, peer.calls_per_command, "")
-    show("first command answered after", ours.ready, peer.ready, "s")
-    show("resident", ours.megabytes, peer.megabytes, "MB")
+        catalog, data = Path(name) / "catalog", Path(name) / "data"
+        write_catalog(catalog, services, files=5)
+        service = service_of(catalog)
+        if past:
+            write_past(data, past, services=[service, *(f"svc-{number}" for number in range(499))])
+        command = [sys.executable, "-m", "bot.cli", "serve", "--config", str(catalog), "--data", str(data)]
+        async with running(command, text.format(service=service), tls=tls, speed=speed) as load:
+            yield load
 
 
 def service_of(catalog: Path) -> str:
@@ -86,50 +189,35 @@ def service_of(catalog: Path) -> str:
     return next(iter(load_catalog(catalog).services))
 
 
-def show(what: str, ours: float, peer: float, unit: str) -> None:
-    """One line: ours, the peer's, and how they compare."""
-    ratio = f"{ours / peer:.2f} x" if peer else ""
-    print(f"{what:32} {ours:9.2f} {peer:9.2f} {unit:3} {ratio}", flush=True)
-
-
-def p99(values: list[float]) -> float:
-    """The 99th percentile."""
-    return sorted(values)[int(len(values) * 0.99)]
-
-
-async def measure(command: list[str], service: str) -> Figures:
-    """Start a program in front of a Slack of its own and put it through everything."""
-    async with FakeSlack() as slack, started(command, slack) as process:
-        slack.user(USER, email="p0@example.com")
-        slack.channel("C1", "releases")
-        load = Load(slack, process.port, service)
-        async with aiohttp.ClientSession() as session:
-            load.session = session
-            await load.first()
-            ready = time.monotonic() - process.began
-            memory = resident(process.pid)
-            await load.steady(50, 100)  # warm
-            acks, replies = await load.steady(50, 500)
-            before, calls = cpu_seconds(process.pid), len(slack.calls)
-            await load.busy(3000, 32)
-            cpu = cpu_seconds(process.pid) - before
-            calls = len(slack.calls) - calls
-            burst, lost = await load.burst(500)
-    return Figures(acks, replies, burst, lost, cpu / 3000, calls / 3000, ready, memory)
-
-
-@dataclass
-class Process:
-    """A program under measurement."""
-
-    pid: int
-    port: int
-    began: float
-
-
 @asynccontextmanager
-async def started(command: list[str], slack: FakeSlack) -> AsyncIterator[Process]:
-    """Run a program with the Slack's settings."""
+async def running(command: list[str], text: str, *, tls: bool, speed: float) -> AsyncIterator[Load]:
+    """A program that was answered its first command; what it took is noted."""
+    with tempfile.TemporaryDirectory() as name:
+        certificate = make_certificate(Path(name)) if tls else None
+        fake = FakeSlack()
+        fake.strict, fake.ssl = False, context_of(certificate) if certificate else None
+        async with fake as slack, aiohttp.ClientSession() as session:
+            slack.user(USER, email="p0@example.com")
+            slack.channel("C1", "releases")
+            process, port, began = await started(command, slack, certificate)
+            try:
+                load = Load(slack, process.pid, port, text, session)
+                async with asyncio.timeout(LATEST):
+                    await load.first(process)
+                load.figures.ready.append(time.monotonic() - began)
+                load.figures.megabytes.append(resident(process.pid))
+                slack.speed = speed
+                yield load
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                await process.wait()
+
+
+async def started(
+    command: list[str], slack: FakeSlack, certificate: Path | None
+) -> tuple[asyncio.subprocess.Process, int, float]:
+    """Run a program with the Slack's settings: the process, its port, and when it was started."""
     port = free_port()
     environment = os.environ | {
         "SLACK_BOT_TOKEN": BOT_TOKEN,
@@ -138,54 +226,115 @@ async def started(command: list[str], slack: FakeSlack) -> AsyncIterator[Process
         "PORT": str(port),
         "SLIPWAY_LOG_LEVEL": "warning",
     }
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=None
-    )
+    if certificate is not None:
+        environment["SSL_CERT_FILE"] = str(certificate)
     slack.app_url = f"http://127.0.0.1:{port}"
-    try:
-        yield Process(process.pid, port, began)
-    finally:
-        process.terminate()
-        await process.wait()
+    began = time.monotonic()
+    out = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=out, stderr=None)
+    return process, port, began
+
+
+def make_certificate(directory: Path) -> Path:
+    """A key and a certificate of this machine, in one file, which whoever is told of it trusts."""
+    path = directory / "slack.pem"
+    request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    where = ["-keyout", str(path), "-out", str(path) + ".crt", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(["openssl", *request.split(), *where], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(str(path) + ".crt").read_text())
+    return path
+
+
+def context_of(certificate: Path) -> ssl.SSLContext:
+    """For the side that shows it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+async def measure(ours: Load, peer: Load) -> None:
+    """By turns, after both are warm."""
+    for one in (ours, peer):
+        await one.steady(RATE, 100)
+    for _ in range(ROUNDS):
+        for one in (ours, peer):
+            await one.round()
+
+
+# -- load -------------------------------------------------------------------------------------------------------------
 
 
 class Load:
-    """Commands, and when each was acknowledged and answered."""
+    """Commands to one program, and when each was acknowledged and answered."""
 
-    def __init__(self, slack: FakeSlack, port: int, service: str) -> None:
+    def __init__(self, slack: FakeSlack, pid: int, port: int, text: str, session: aiohttp.ClientSession) -> None:
         self.slack = slack
+        self.pid = pid
         self.url = f"http://127.0.0.1:{port}/slack/events"
-        self.service = service
-        self.session: aiohttp.ClientSession = None  # type: ignore[assignment]
-        self.number = 0
+        self.text = text
+        self.session = session
+        self.figures = Figures()
 
-    def signed(self, text: str) -> tuple[bytes, dict[str, str]]:
-        """A slash command as Slack sends it."""
-        import hashlib
-        import hmac
-
-        body = urlencode(self.slack.command_body(USER, text)).encode()
-        stamp = str(int(time.time()))
-        digest = hmac.new(SECRET.encode(), b"v0:" + stamp.encode() + b":" + body, hashlib.sha256).hexdigest()
-        headers = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": f"v0={digest}", "Content-Type": FORM}
-        return body, headers
-
-    async def first(self) -> None:
+    async def first(self, process: asyncio.subprocess.Process) -> None:
         """Wait until a command is answered."""
         while True:
             try:
                 await self.one()
             except (aiohttp.ClientConnectorError, aiohttp.ServerDisconnectedError):
+                if process.returncode is not None:
+                    raise SystemExit("a program under measurement did not start") from None
                 await asyncio.sleep(0.01)
             else:
                 break
-        while not self.slack.messages["C1"]:
+        while not self._posts():
             await asyncio.sleep(0.002)
+
+    async def round(self) -> None:
+        """One of each: evenly, as fast as it goes, and all at once."""
+        found = self.figures
+        acks, replies = await self.steady(RATE, STEADY)
+        found.ack += acks
+        found.reply += replies
+        before, calls = cpu_seconds(self.pid), len(self.slack.calls)
+        await self.busy(BUSY, 32)
+        found.per_second.append(BUSY / (cpu_seconds(self.pid) - before))
+        found.calls.append((len(self.slack.calls) - calls) / BUSY)
+        burst, lost = await self.burst(BURST)
+        found.burst.append(p99(burst))
+        found.lost += lost
+
+    async def slowly(self) -> list[float]:
+        """How long acknowledgements take while Slack is slow."""
+        posts = self._posts()
+        self.slack.slow = SLOW
+        acks = await self._sent(RATE, 100)
+        self.slack.slow = 0.0
+        await self._answered(posts + 100)
+        return [took for _, took in acks]
+
+    async def limited(self, count: int) -> tuple[int, int, float]:
+        """So many at once under Slack's limits: answered, refused by Slack, and after how many seconds."""
+        await asyncio.sleep(1.1)
+        posts, calls, began = self._posts(), len(self.slack.calls), time.monotonic()
+        await asyncio.gather(*(self.one() for _ in range(count)))
+        await self._answered(posts + count, patience=count * 1.5)
+        refused = sum(1 for call in self.slack.calls[calls:] if call.answer == "ratelimited")
+        return self._posts() - posts, refused, time.monotonic() - began
+
+    def signed(self) -> tuple[bytes, dict[str, str]]:
+        """A slash command as Slack sends it."""
+        body = urlencode(self.slack.command_body(USER, self.text)).encode()
+        stamp = str(int(time.time()))
+        digest = hmac.new(SECRET.encode(), b"v0:" + stamp.encode() + b":" + body, hashlib.sha256).hexdigest()
+        return body, {
+            "X-Slack-Request-Timestamp": stamp,
+            "X-Slack-Signature": f"v0={digest}",
+            "Content-Type": FORM,
+        }
 
     async def one(self) -> tuple[float, float]:
         """Send one command; returns when it was sent and how long the acknowledgement took."""
-        body, headers = self.signed(f"/why {self.service} prod")
+        body, headers = self.signed()
         began = time.monotonic()
         async with self.session.post(self.url, data=body, headers=headers) as answer:
             await answer.read()
@@ -193,18 +342,21 @@ class Load:
                 raise RuntimeError(f"answered {answer.status}")
         return began, time.monotonic() - began
 
-    async def steady(self, rate: int, count: int) -> tuple[list[float], list[float]]:
-        """Commands at an even rate: how long each acknowledgement and each first reply took."""
-        posts = self._posts()
+    async def _sent(self, rate: int, count: int) -> list[tuple[float, float]]:
         tasks = []
         start = time.monotonic()
         for number in range(count):
             await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
             tasks.append(asyncio.create_task(self.one()))
-        sent = await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks)
+
+    async def steady(self, rate: int, count: int) -> tuple[list[float], list[float]]:
+        """Commands at an even rate: how long each acknowledgement and each first reply took."""
+        posts = self._posts()
+        sent = await self._sent(rate, count)
         await self._answered(posts + count)
         # In order: at this rate each is answered long before the next comes.
-        replied = [call.at for call in self.slack.calls if call.method == "chat.postMessage"][posts:]
+        replied = self.slack.posted_at[posts:]
         return [took for _, took in sent], [at - began for (began, _), at in zip(sent, replied, strict=False)]
 
     async def busy(self, count: int, together: int) -> None:
@@ -231,7 +383,7 @@ class Load:
         return [took for _, took in sent], posts + count - self._posts()
 
     def _posts(self) -> int:
-        return sum(1 for call in self.slack.calls if call.method == "chat.postMessage")
+        return len(self.slack.posted_at)
 
     async def _answered(self, count: int, patience: float = 60) -> None:
         until = time.monotonic() + patience
