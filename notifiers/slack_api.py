@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -193,8 +195,12 @@ class SlackApi:
         """The shared connections; made on first use, inside the event loop."""
         if self._session is None or self._session.closed:
             connector = aiohttp.TCPConnector(limit=100, keepalive_timeout=60)
+            # Not `trust_env`: with it every call reads the environment and ~/.netrc anew, in two threads.
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=self._timeout), trust_env=True
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                proxy=proxy_for(self._base_url),
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
 
@@ -313,6 +319,13 @@ class SlackApi:
         if code in LATER:
             return ChatUnavailable(f"Slack asks us to slow down ({code}).", retry_after=_retry_after(response))
         return ChatRejected(f"Slack refuses a message to {place} ({code}).")
+
+
+def proxy_for(address: str) -> str | None:
+    """The proxy that the environment (HTTPS_PROXY, NO_PROXY) names for an address."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return None if proxy_bypass(host) else getproxies().get(parts.scheme)
 
 
 def _code_of(error: SlackApiError) -> str:

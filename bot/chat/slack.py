@@ -1,7 +1,7 @@
 """The inbound side of Slack, over HTTP and Socket Mode: verify, convert, store, and only then acknowledge.
 
-We check the signature on the raw bytes and parse the body ourselves; Bolt dispatches what is left, in the mode that
-neither verifies nor parses again (its own form parser takes any text holding `payload` for a click).
+We check the signature on the raw bytes and parse the body ourselves; Bolt dispatches what is no slash command, in the
+mode that neither verifies nor parses again (its own form parser takes any text holding `payload` for a click).
 `process_before_response` spares its 10 ms poll: our listeners only store.
 """
 
@@ -216,6 +216,14 @@ class SlackAdapter:
     async def _dispatched(self, body: dict[str, Any]) -> BoltResponse:
         if not self._api.workspaces:
             return BoltResponse(status=503, body="")
+        if "command" in body and "type" not in body:
+            # The commonest of all, and of one shape: Bolt's search for a listener costs more than all that we do.
+            ack = AsyncAck()  # type: ignore[no-untyped-call]
+            try:
+                await self._on_command(ack, body)
+            except Exception as error:
+                return await _stumbled(error)
+            return ack.response or BoltResponse(status=500, body="")
         answer = await self._bolt.async_dispatch(AsyncBoltRequest(body=body, mode="socket_mode"))
         if answer.status == 404:
             # What nobody listens to must not look like an outage: Slack would send it again, or switch us off.
@@ -244,7 +252,6 @@ class SlackAdapter:
             attaching_conversation_kwargs_enabled=False,
         )
         app.error(_stumbled)
-        app.command(EVERYTHING)(self._on_command)
         app.block_action(EVERYTHING)(self._on_press)
         app.view_submission(EVERYTHING)(self._on_form)
         app.view_closed(EVERYTHING)(_on_nothing)

@@ -37,6 +37,7 @@ from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
 from bot.store.emergencies import ServerPass
+from bot.store.shared import SharedReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Deployments:
         self._moves = moves
         self._clock = clock
         self._engine = engine
+        self._standing = SharedReading(self._read_standing)
         self.holds = Holds(db, catalog, clock, moves.platforms, self._holds_changed)
         self.reviews = Reviews(db, catalog, clock, moves.platforms, self._holds_changed)
 
@@ -99,6 +101,9 @@ class Deployments:
 
     async def standing(self) -> Facts:
         """What people hold deployments up with at present."""
+        return await self._standing()
+
+    async def _read_standing(self) -> Facts:
         at = self._clock()
         return await self._db.read(lambda tx: standing_facts(tx, at))
 

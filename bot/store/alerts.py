@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, Row, String, Table, Text, select, update
+from sqlalchemy import Column, Row, String, Table, Text, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.store.database import Tx, UtcDateTime, metadata
@@ -71,10 +71,17 @@ def get(tx: Tx, fingerprint: str) -> Alert | None:
     return _alert(row) if row is not None else None
 
 
+_FIRING = (
+    select(alerts)
+    .where(alerts.c.until_at > bindparam("at"), alerts.c.lifted_by == "")
+    .order_by(alerts.c.service, alerts.c.started_at)
+)
+"""Built once: every command asks."""
+
+
 def firing(tx: Tx, at: datetime) -> Sequence[Alert]:
     """Every alert that holds now, by service."""
-    query = select(alerts).where(alerts.c.until_at > at, alerts.c.lifted_by == "")
-    return [_alert(row) for row in tx.execute(query.order_by(alerts.c.service, alerts.c.started_at))]
+    return [_alert(row) for row in tx.execute(_FIRING, {"at": at})]
 
 
 def lift(tx: Tx, what: str, by: str, at: datetime) -> Sequence[Alert]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     false,
     insert,
@@ -99,9 +100,18 @@ def get_lock(tx: Tx, what: str) -> Lock | None:
     return _lock(row) if row is not None else None
 
 
+# Built once: making a statement costs more than running it, and every command asks for these.
+_ALL_LOCKS = select(locks).order_by(locks.c.what)
+_STANDING = (
+    select(freezes)
+    .where(freezes.c.lifted_at.is_(None), or_(freezes.c.end_at.is_(None), freezes.c.end_at > bindparam("at")))
+    .order_by(freezes.c.id)
+)
+
+
 def all_locks(tx: Tx) -> list[Lock]:
     """Every lock, expired ones too, by what they lock."""
-    return [_lock(row) for row in tx.execute(select(locks).order_by(locks.c.what))]
+    return [_lock(row) for row in tx.execute(_ALL_LOCKS)]
 
 
 def take(tx: Tx, lock: Lock) -> bool:
@@ -148,8 +158,7 @@ def freeze(tx: Tx, new: ChatFreeze) -> int:
 
 def standing_freezes(tx: Tx, at: datetime) -> list[ChatFreeze]:
     """Freezes that were not lifted and are not over."""
-    query = select(freezes).where(freezes.c.lifted_at.is_(None), or_(freezes.c.end_at.is_(None), freezes.c.end_at > at))
-    return [_freeze(row) for row in tx.execute(query.order_by(freezes.c.id))]
+    return [_freeze(row) for row in tx.execute(_STANDING, {"at": at})]
 
 
 def lift(tx: Tx, freeze_id: int, at: datetime) -> bool:
