@@ -10,7 +10,7 @@ from bot.catalog.model import Catalog, Kind
 from bot.deployments import gating
 from bot.deployments.asking import asked_now
 from bot.deployments.engine import STEP_OF_STATE
-from bot.deployments.model import Deployment, State, counted
+from bot.deployments.model import Deployment, Results, State, counted
 from bot.pipelines.base import StageState
 from bot.policy.model import Ballot
 from bot.store.deployments import Vote
@@ -389,6 +389,8 @@ def _fields(view: View) -> dict[str, str]:
         "gates": gating.said(data.gates),
         "overridden": _overridden(view),
         "evidence": next((note.link for note in data.gates if note.link and not gating.is_open(note)), ""),
+        "tests": _tests(data.results),
+        "coverage": f"{data.results.coverage:.1f} %" if data.results and data.results.coverage is not None else "",
         "failed tests": ", ".join(data.failure.tests) if data.failure else "",
         "rule": ", ".join(_rule_names(seen)) if seen.state is State.REFUSED else "",
         "allowed": _at(data.next_change_at, reader_zone) if seen.state is State.REFUSED else "",
@@ -403,6 +405,15 @@ def _fields(view: View) -> dict[str, str]:
         "before": data.before.version if data.before and data.before.version != seen.release_version else "",
     }
     return fields | {key: value for key, value in optional.items() if value}
+
+
+def _tests(results: Results | None) -> str:
+    """`118 of 120 passed, 1 skipped`."""
+    if results is None or results.tests is None:
+        return ""
+    passed = results.tests - results.failed - results.skipped
+    said = f"{passed} of {results.tests} passed"
+    return f"{said}, {results.skipped} skipped" if results.skipped else said
 
 
 def _approvers(view: View) -> Sequence[str]:

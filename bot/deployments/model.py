@@ -217,6 +217,15 @@ class Gray(_Record):
     said: str = ""
 
 
+class Results(_Record):
+    """What a run published about itself. tests: how many ran; coverage: percent of lines. None: not told."""
+
+    tests: int | None = None
+    failed: int = 0
+    skipped: int = 0
+    coverage: float | None = None
+
+
 class Ask(_Record):
     """What a pipeline run waits for a person with. approval: whoever asked for the deployment may not say yes.
 
@@ -284,6 +293,7 @@ class Data(_Record):
     waiting_for: str = ""
     waiting_since_at: datetime | None = None
     asks: Ask | None = None
+    results: Results | None = None
     gray: Gray | None = None
     undo: str = ""
     undo_revision: str = ""

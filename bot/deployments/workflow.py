@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +42,7 @@ from bot.deployments.model import (
     GateNote,
     Gray,
     PlaceNote,
+    Results,
     StageNote,
     State,
     counted,
@@ -803,6 +804,7 @@ def _noted(seen: Deployment, run: PipelineRun) -> Data:
         waiting_for=waiting,
         waiting_since_at=None,
         asks=asks,
+        results=Results(**asdict(run.results)) if run.results is not None else None,
     )
 
 

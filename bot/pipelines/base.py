@@ -78,6 +78,16 @@ class RunQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class RunResults:
+    """What a run published about itself. tests: how many ran; coverage: percent of lines. None: not told."""
+
+    tests: int | None = None
+    failed: int = 0
+    skipped: int = 0
+    coverage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineRun:
     """One execution, as last seen. percent: 0-100. message: in a person's words, if there is anything to say.
 
@@ -94,6 +104,7 @@ class PipelineRun:
     message: str = ""
     look_again: timedelta | None = None
     asks: RunQuestion | None = None
+    results: RunResults | None = None
 
 
 @dataclass(frozen=True, slots=True)

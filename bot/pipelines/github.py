@@ -19,7 +19,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunResults, RunState, Stage, StageState
 from bot.pipelines.http import TIMEOUT, Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import Found, fill, look_again
@@ -182,9 +182,14 @@ class GitHub:
         """GitHub knows of no tests; their names come from the log."""
         return ()
 
-    async def cancel(self, request: RunRequest, note: RunNote) -> None:
-        """Cancel the run; 409 says that it is over already."""
-        await self._http.tell(f"{self._repository(request)}/actions/runs/{note.run_id}/cancel")
+    async def results(self, request: RunRequest, note: RunNote) -> RunResults | None:
+        """GitHub has no place for reports."""
+        return None
+
+    async def cancel(self, request: RunRequest, note: RunNote, force: int = 0) -> None:
+        """Cancel the run, at last by force, past its `always()` steps; 409 says that it is over already."""
+        word = "force-cancel" if force else "cancel"
+        await self._http.tell(f"{self._repository(request)}/actions/runs/{note.run_id}/{word}")
 
     async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
         """Approve or reject what waits for an environment's reviewer; False if it waits no more."""

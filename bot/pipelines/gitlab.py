@@ -18,7 +18,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunResults, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import PARAMETERS, Carried, Found, fill, look_again, percent_of
@@ -205,7 +205,18 @@ class GitLab:
         failed = [case for case in cases if case.get("status") in ("failed", "error")]
         return tuple(f"{case.get('classname', '')}.{case.get('name', '')}".strip(".") for case in failed[:50])
 
-    async def cancel(self, request: RunRequest, note: RunNote) -> None:
+    async def results(self, request: RunRequest, note: RunNote) -> RunResults | None:
+        """The totals of its JUnit reports, and the coverage that its jobs printed."""
+        path = f"{self._project(request)}/pipelines/{note.run_id}"
+        total = ((await self._http.get_json(f"{path}/test_report_summary")) or {}).get("total") or {}
+        said = ((await self._http.get_json(path)) or {}).get("coverage")
+        covered = float(said) if said not in (None, "") else None
+        if not total.get("count"):
+            return RunResults(coverage=covered) if covered is not None else None
+        failed = int(total.get("failed") or 0) + int(total.get("error") or 0)
+        return RunResults(int(total["count"]), failed, int(total.get("skipped") or 0), covered)
+
+    async def cancel(self, request: RunRequest, note: RunNote, force: int = 0) -> None:
         """Cancel the pipeline; one that is over stays as it is."""
         await self._http.tell(f"{self._project(request)}/pipelines/{note.run_id}/cancel")
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import INTENT_MARK, PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import INTENT_MARK, PipelineRun, RunRequest, RunResults, RunState, Stage, StageState
 from bot.pipelines.http import Http, said_in
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import FASTEST, PARAMETERS, Found, fill, look_again
@@ -183,7 +183,11 @@ class Prow:
         """Prow itself knows of no tests; their names come from the log."""
         return ()
 
-    async def cancel(self, request: RunRequest, note: RunNote) -> None:
+    async def results(self, request: RunRequest, note: RunNote) -> RunResults | None:
+        """Prow has no place for reports."""
+        return None
+
+    async def cancel(self, request: RunRequest, note: RunNote, force: int = 0) -> None:
         """Mark it aborted, as Deck does; the controller ends its pod."""
         if self._cluster is None:
             raise ProviderRejected(

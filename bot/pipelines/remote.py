@@ -15,7 +15,7 @@ import re
 import shlex
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -25,11 +25,13 @@ from weakref import WeakValueDictionary
 from bot import logs
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import Artifact, PipelineRun, RunFailure, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import Artifact, PipelineRun, RunFailure, RunRequest, RunResults, RunState, Stage, StageState
 from bot.pipelines.memory import RunMemory, RunNote
 from bot.pipelines.spool import Spool, find_artifact
 
 FASTEST, SLOWEST = timedelta(seconds=2), timedelta(seconds=30)
+INSISTS = timedelta(seconds=15)
+"""A run that was asked to end and did not is asked again after this, by stronger means."""
 NOTES = 2_000
 """Notes kept in memory, so that following a run asks the database for nothing."""
 TAIL = 4_000_000
@@ -96,8 +98,12 @@ class RemoteSystem(Protocol):
         """Names of failed tests, from its own reports; empty if it has none."""
         ...
 
-    async def cancel(self, request: RunRequest, note: RunNote) -> None:
-        """Ask it to end. Raises ProviderUnavailable, ProviderRejected."""
+    async def results(self, request: RunRequest, note: RunNote) -> RunResults | None:
+        """What a finished run published of tests and coverage; None if it has no place for that."""
+        ...
+
+    async def cancel(self, request: RunRequest, note: RunNote, force: int) -> None:
+        """Ask it to end. force: how often it was asked in vain. Raises ProviderUnavailable, ProviderRejected."""
         ...
 
     async def decide(self, request: RunRequest, note: RunNote, question: str, *, go_on: bool, by: str) -> bool:
@@ -117,6 +123,7 @@ class RemotePipeline:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._finals: OrderedDict[str, PipelineRun] = OrderedDict()
         self._notes: OrderedDict[str, RunNote] = OrderedDict()
+        self._cancels: dict[str, tuple[datetime, int]] = {}
 
     async def find(self, request: RunRequest) -> PipelineRun | None:
         """The run that carries this intent, or None if there is surely none.
@@ -182,8 +189,14 @@ class RemotePipeline:
     async def cancel(self, request: RunRequest) -> None:
         """Ask the run to end; returns once asked. A finished run is left as it is."""
         run = await self.find(request)
-        if run is not None and not run.state.is_final:
-            await self.system.cancel(request, await self._existing(request))
+        if run is None or run.state.is_final:
+            return
+        asked_at, force = self._cancels.get(request.intent, (None, -1))
+        now = self._clock()
+        if asked_at is not None and now - asked_at < INSISTS:
+            return
+        await self.system.cancel(request, await self._existing(request), force + 1)
+        self._cancels[request.intent] = now, force + 1
 
     async def decide(self, request: RunRequest, question: str, *, go_on: bool, by: str) -> bool:
         """Answer the question of that id, once; False if it waits no more."""
@@ -294,8 +307,11 @@ class RemotePipeline:
 
     async def _kept(self, request: RunRequest, note: RunNote, run: PipelineRun) -> PipelineRun:
         """A final run with its artifact; asked for once."""
+        with suppress(ProviderUnavailable, ProviderRejected):  # Good to know; a release does not wait for it.
+            run = replace(run, results=await self.system.results(request, note))
         if run.state is RunState.SUCCEEDED and run.artifact is None:
             run = replace(run, artifact=await self._artifact(request, note))
+        self._cancels.pop(note.intent, None)
         self._finals[note.intent] = run
         while len(self._finals) > 256:
             self._finals.popitem(last=False)

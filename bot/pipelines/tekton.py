@@ -19,7 +19,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import INTENT_MARK, Artifact, PipelineRun, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import INTENT_MARK, Artifact, PipelineRun, RunRequest, RunResults, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import Found, fill, look_again, percent_of
@@ -148,12 +148,16 @@ class Tekton:
         """Tekton knows of no tests; their names come from the log."""
         return ()
 
-    async def cancel(self, request: RunRequest, note: RunNote) -> None:
-        """End the tasks and run the `finally` ones; a run that is over stays as it is."""
+    async def results(self, request: RunRequest, note: RunNote) -> RunResults | None:
+        """Tekton has no place for reports."""
+        return None
+
+    async def cancel(self, request: RunRequest, note: RunNote, force: int = 0) -> None:
+        """End the tasks and run the `finally` ones, at last not even those; a run that is over stays as it is."""
         await self._http.tell(
             f"{self._runs(request)}/{note.run_id}",
             "PATCH",
-            json={"spec": {"status": "CancelledRunFinally"}},
+            json={"spec": {"status": "Cancelled" if force else "CancelledRunFinally"}},
             headers={"Content-Type": "application/merge-patch+json"},
         )
 

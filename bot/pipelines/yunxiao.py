@@ -20,7 +20,7 @@ from pydantic import Field
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected
 from bot.options import Options, read_options
-from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, Stage, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunResults, RunState, Stage, StageState
 from bot.pipelines.http import Http
 from bot.pipelines.memory import RunNote
 from bot.pipelines.remote import PARAMETERS, Carried, Found, fill, look_again, percent_of
@@ -161,7 +161,11 @@ class Yunxiao:
         """The API tells of no tests; their names come from the log."""
         return ()
 
-    async def cancel(self, request: RunRequest, note: RunNote) -> None:
+    async def results(self, request: RunRequest, note: RunNote) -> RunResults | None:
+        """Yunxiao has no place for reports."""
+        return None
+
+    async def cancel(self, request: RunRequest, note: RunNote, force: int = 0) -> None:
         """Stop every job that has not ended: the new API documents no way to stop a whole run."""
         path = f"{self._pipeline(request)}/pipelineRuns/{note.run_id}/jobs"
         run = await self._http.get_json(f"{self._pipeline(request)}/runs/{note.run_id}") or {}

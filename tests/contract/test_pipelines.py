@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from bot import artifacts
-from bot.errors import OutcomeUnknown, ProviderRejected
+from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
 from bot.git import Git
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
 from bot.pipelines.shell import ShellPipeline
@@ -265,6 +265,40 @@ async def test_a_run_is_found_behind_those_of_others(tmp_path: Path, name: str) 
         assert await world.pipeline.find(request) is not None
         await world.pipeline.trigger(request)
         assert fake.posts == 1
+
+
+LOGS = {
+    "jenkins": "logText",
+    "gitlab": "/trace",
+    "github": "GET /storage",
+    "tekton": "/pods/.*/log",
+    "prow": "/pods/.*/log",
+    "yunxiao": "/job/.*/log",
+}
+
+
+@pytest.mark.parametrize("name", sorted(LOGS))
+async def test_a_log_that_is_cut_off_is_no_log(tmp_path: Path, name: str) -> None:
+    """Half a log may lack the artifact's line, or the error: it is read again, and never believed."""
+    async with WORLDS[name](tmp_path) as world:
+        fake: Any = world.fake  # type: ignore[attr-defined]
+        good, failing = world.request("good"), world.request("failing", "dep-2:build")
+        await world.pipeline.trigger(failing)
+        await final(world.pipeline, failing)
+        fake.app.fail(LOGS[name], "cut")
+        with pytest.raises(ProviderUnavailable):
+            await world.pipeline.failure(failing)
+        assert "AssertionError: 2 != 3" in (await world.pipeline.failure(failing)).lines
+        # Of Jenkins' log only a header is read first, which says how long it is.
+        fake.app.fail(LOGS[name], "cut", times=2 if name == "jenkins" else 1)
+        run, cuts = await world.pipeline.trigger(good), 0
+        for _ in range(20):
+            try:
+                run = run if run.state.is_final else await world.pipeline.look(good)
+            except ProviderUnavailable:
+                cuts += 1
+        assert run.artifact is not None
+        assert cuts == (0 if name == "tekton" else 1)  # Its image is among the run's results.
 
 
 # --- the built-in pipeline alone

@@ -58,6 +58,7 @@ class FakeGitLab:
         self.moved = ""
         self.manual = False
         self.status = ""
+        self.reports = False
         self.posts = 0
         self.played: list[int] = []
         self.freeze_periods: list[dict[str, Any]] = []
@@ -114,6 +115,7 @@ class FakeGitLab:
             "source": "api",
             "name": f"Release {pipeline.inputs['slipway_intent']}" if "slipway_intent" in pipeline.inputs else None,
             "status": self.status or ("manual" if pipeline.manual else RUNS[pipeline.build.result]),
+            "coverage": "71.5" if self.reports else None,
             "web_url": f"https://gitlab.example/team/hello/-/pipelines/{pipeline.id}",
             "created_at": datetime.now(UTC).isoformat(),
             "new_field": {"of": "a newer GitLab"},
@@ -148,6 +150,9 @@ class FakeGitLab:
                     bridge["downstream_pipeline"] = {"id": child.id, "project_id": 1}
                     return JSONResponse([bridge])
                 return JSONResponse([])
+            case ["test_report_summary"]:
+                total = {"count": 12, "success": 11, "failed": 0, "skipped": 0, "error": 1} if self.reports else {}
+                return JSONResponse({"total": total})
             case ["test_report"]:
                 cases = [{"classname": "test_total.Total", "name": "test_total", "status": "failed"}]
                 failing = pipeline.build.kind == "failing" and pipeline.build.over

@@ -55,7 +55,8 @@ class FakeJenkins:
     """State, and the knobs that tests turn.
 
     queue_looks: looks before an item leaves the queue. drops: answers 201 and never builds. stages: `wfapi`, `graph`,
-    `overview` or `none`. asks: builds wait at an input step. age: seconds since a build began.
+    `overview` or `none`. asks: builds wait at an input step. heeds: what ends a build. age: seconds since it
+    began.
     """
 
     def __init__(self, *names: str, user: str = "bot", token: str = "t0ken", password: str = "") -> None:
@@ -64,6 +65,9 @@ class FakeJenkins:
         self.queue_looks = 1
         self.drops = 0
         self.stages = "wfapi"
+        self.coverage = ""
+        self.stops: list[str] = []
+        self.heeds = "stop"
         self.asks = False
         self.inputs: list[dict[str, str]] = []
         self.age = 1.0
@@ -242,6 +246,12 @@ class FakeJenkins:
                 return JSONResponse({"status": "ok", "data": {"stages": self._tree(build)}})
             case ["logText", "progressiveText"]:
                 return self._log(build, int(request.query_params.get("start", 0)))
+            case ["coverage", "api", "json"] if self.coverage == "coverage":
+                return JSONResponse({"projectStatistics": {"line": "82.14%"}})
+            case ["jacoco", "api", "json"] if self.coverage == "jacoco":
+                return JSONResponse({"lineCoverage": {"covered": 7, "missed": 3, "percentage": 70}})
+            case ["testReport", "api", "json"] if "failCount" in request.query_params["tree"] and self.coverage:
+                return JSONResponse({"failCount": 1, "passCount": 118, "skipCount": 1})
             case ["testReport", "api", "json"] if build.kind == "failing":
                 case_ = {"className": "test_total.Total", "name": "test_total", "status": "REGRESSION"}
                 return JSONResponse({"failCount": 1, "suites": [{"cases": [case_]}]})
@@ -259,8 +269,10 @@ class FakeJenkins:
                 self.asks = False
                 self.decided.append(word)
                 return Response(status_code=200)
-            case ["stop"]:
-                build.aborted = build.aborted or not build.over
+            case ["stop" | "term" | "kill" as word]:
+                self.stops.append(word)
+                if word == self.heeds:
+                    build.aborted = build.aborted or not build.over
                 return Response(status_code=302, headers={"Location": url})
         return PlainTextResponse("Not Found", 404)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunResults, RunState, StageState
 from tests.contract.remote_worlds import GitLabWorld, gitlab_world, remote_request
 from tests.support.clock import FakeClock
 
@@ -104,6 +104,14 @@ async def test_a_pipeline_that_waits_for_a_person_takes_one_answer(world: GitLab
     assert await world.pipeline.decide(request, "611", go_on=True, by="Ada")
     assert not await world.pipeline.decide(request, "611", go_on=True, by="Ada")
     assert world.fake.played == [611]
+
+
+async def test_tests_and_coverage_come_from_its_reports(world: GitLabWorld) -> None:
+    """Totals of the JUnit reports, and the number that a job printed."""
+    world.fake.reports = True
+    request = world.request("good")
+    await world.pipeline.trigger(request)
+    assert (await final(world, request)).results == RunResults(12, 1, 0, 71.5)
 
 
 async def test_an_unknown_status_is_never_called_failed(world: GitLabWorld) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunState, StageState
+from bot.pipelines.base import PipelineRun, RunQuestion, RunRequest, RunResults, RunState, StageState
 from bot.pipelines.http import make_client
 from bot.pipelines.jenkins import Jenkins
 from bot.pipelines.remote import RemotePipeline
@@ -216,6 +216,31 @@ async def test_cancel_takes_it_out_of_the_queue(world: JenkinsWorld) -> None:
     await world.pipeline.cancel(request)
     assert (await world.pipeline.look(request)).state is RunState.CANCELLED
     assert world.fake.built == []
+
+
+@pytest.mark.parametrize(("plugin", "covered"), [("coverage", 82.14), ("jacoco", 70.0), ("", None)])
+async def test_tests_and_coverage_come_from_its_plugins(
+    world: JenkinsWorld, plugin: str, covered: float | None
+) -> None:
+    """The newer plugin writes text, the older one numbers; a controller without either tells nothing."""
+    world.fake.coverage = plugin
+    request = world.request("good")
+    await world.pipeline.trigger(request)
+    assert (await final(world, request)).results == (RunResults(120, 1, 1, covered) if plugin else None)
+
+
+async def test_a_build_that_does_not_stop_is_ended_by_force(world: JenkinsWorld, clock: FakeClock) -> None:
+    """Stop, term, kill, as Jenkins' own log offers them; and none of them several times a second."""
+    world.fake.heeds = "kill"
+    request = world.request("slow")
+    await world.pipeline.trigger(request)
+    await looks(world, request, 3)
+    for _ in range(3):
+        for _ in range(5):
+            await world.pipeline.cancel(request)
+        clock.advance(timedelta(seconds=16))
+    assert world.fake.stops == ["stop", "term", "kill"]
+    assert (await world.pipeline.look(request)).state is RunState.CANCELLED
 
 
 async def test_a_branch_job_is_addressed_by_its_encoded_name(tmp_path: Path, clock: FakeClock) -> None:
