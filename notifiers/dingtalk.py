@@ -108,6 +108,10 @@ class DingTalkClient:
         url = f"{self._api}/v1.0/robot/oToMessages/batchSend"
         headers = {"x-acs-dingtalk-access-token": await self._fresh_token(self._app)}
         answer = await ask(self._http, "DingTalk", "POST", url, body=body, headers=headers)
+        if user in (answer.get("invalidStaffIdList") or ()):
+            raise ChatRejected("DingTalk does not know that person, or the app is not visible to them.")
+        if user in (answer.get("flowControlledStaffIdList") or ()):
+            raise ChatUnavailable("DingTalk asks to wait with that person.", retry_after=60.0)
         if not answer.get("processQueryKey"):
             self._token = ""
             raise ChatUnavailable(

@@ -29,6 +29,8 @@ class FakeRobots:
         self.events: list[dict[str, Any]] = []
         self.answers: list[dict[str, Any] | int] = []
         self.users = {"u1"}
+        self.busy: set[str] = set()
+        self._sent: dict[str, list[float]] = {}
         self.tokens = 0
         self.token = ""
         self.url = ""
@@ -57,6 +59,12 @@ class FakeRobots:
         """Answer the next message with this instead of taking it."""
         self.answers.append(answer)
 
+    def _too_fast(self, robot: str) -> bool:
+        """More than 20 messages in a minute; DingTalk then blocks a robot for ten, WeCom until the minute is over."""
+        recent = [at for at in self._sent.get(robot, []) if time.monotonic() - at < 60]
+        self._sent[robot] = [*recent, time.monotonic()]
+        return len(recent) >= 20
+
     # -- DingTalk ----------------------------------------------------------------------------------------------------
 
     async def _ding_group(self, request: web.Request) -> web.Response:
@@ -69,6 +77,8 @@ class FakeRobots:
         digest = hmac.new(DING_SECRET.encode(), f"{stamp}\n{DING_SECRET}".encode(), hashlib.sha256).digest()
         if query.get("sign") != base64.b64encode(digest).decode() or abs(time.time() * 1000 - int(stamp)) > 3_600_000:
             return web.json_response({"errcode": 310000, "errmsg": "sign not match"})
+        if self._too_fast("dingtalk"):
+            return web.json_response({"errcode": 130101, "errmsg": "send too fast, exceed 20 times per minute"})
         if len(json.dumps(body).encode()) > 20_000:
             return web.json_response({"errcode": 400105, "errmsg": "message too long"})
         self.groups.append(body)
@@ -85,8 +95,12 @@ class FakeRobots:
         body = await request.json()
         if request.headers.get("x-acs-dingtalk-access-token") != "ding-access":
             return web.json_response({"code": "InvalidAuthentication"}, status=401)
-        self.persons.append(body | {"param": json.loads(body["msgParam"])})
-        return web.json_response({"processQueryKey": "q1", "invalidStaffIdList": []})
+        invalid = [one for one in body["userIds"] if one not in self.users]
+        slow = [one for one in body["userIds"] if one in self.busy]
+        if not invalid and not slow:
+            self.persons.append(body | {"param": json.loads(body["msgParam"])})
+        answer = {"processQueryKey": "q1", "invalidStaffIdList": invalid, "flowControlledStaffIdList": slow}
+        return web.json_response(answer)
 
     # -- WeCom -------------------------------------------------------------------------------------------------------
 
@@ -96,6 +110,8 @@ class FakeRobots:
             return web.json_response(self.answers.pop(0))
         if request.query.get("key") != WECOM_KEY:
             return web.json_response({"errcode": 93000, "errmsg": "invalid webhook url"})
+        if self._too_fast("wecom"):
+            return web.json_response({"errcode": 45009, "errmsg": "api freq out of limit"})
         if len(body["markdown"]["content"].encode()) > 4096:
             return web.json_response({"errcode": 40058, "errmsg": "content exceeds"})
         self.groups.append(body)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from bot.app import PACE
 from bot.settings import SettingsInvalid, read_settings
 from notifiers.base import ChatRejected, ChatUnavailable
 from notifiers.card import Card, Message
@@ -113,6 +114,29 @@ async def test_dingtalk_says_no_with_http_200(
     if "punish" in answer or answer.get("errcode") == 130101:
         assert isinstance(caught.value, ChatUnavailable)
         assert caught.value.retry_after == 600
+
+
+@pytest.mark.parametrize("platform", ["dingtalk", "wecom"])
+async def test_twenty_a_minute_are_taken(fake: FakeRobots, http: httpx.AsyncClient, platform: str) -> None:
+    """The outbox leaves enough time between two; if others use the robot too, the message waits."""
+    assert 60 / PACE[platform] <= 20
+    client = dingtalk(http, fake) if platform == "dingtalk" else wecom(http, fake)
+    for number in range(20):
+        await client.post("ops", Message("hello"), f"k{number}")
+    with pytest.raises(ChatUnavailable) as caught:
+        await client.post("ops", Message("hello"), "k20")
+    assert caught.value.retry_after == (600 if platform == "dingtalk" else 30)
+
+
+async def test_dingtalk_tells_who_got_nothing(fake: FakeRobots, http: httpx.AsyncClient) -> None:
+    """It answers with a number all the same: one is not known, one has too many messages already."""
+    client = dingtalk(http, fake)
+    with pytest.raises(ChatRejected):
+        await client.post("@gone", MESSAGE, "k")
+    fake.busy.add("u1")
+    with pytest.raises(ChatUnavailable):
+        await client.post("@u1", MESSAGE, "k")
+    assert fake.persons == []
 
 
 async def test_a_wrong_secret_is_told_and_never_shown(fake: FakeRobots, http: httpx.AsyncClient) -> None:
