@@ -686,6 +686,8 @@ class App:
         self.jobs.poke()
         if self.slack_adapter is not None:
             self.slack_adapter.catalog_changed()
+        if self.feishu_adapter is not None:
+            self.feishu_adapter.refresh_soon()
         log.info("catalog_reloaded", digest=catalog.digest[:12])
 
     async def wake_all(self) -> None:

@@ -130,8 +130,8 @@ class FeishuAdapter:
         except ProviderError as error:
             log.warning("feishu_people_not_read", error=error.message)
 
-    def _refresh_soon(self) -> None:
-        """Once for many events: a reorganisation changes hundreds of people at a time."""
+    def refresh_soon(self) -> None:
+        """Look people and groups up again, once for many wishes: a reorganisation changes hundreds at a time."""
         if not self._refreshing:
             self._refreshing = True
             self._later(self._refreshed())
@@ -223,9 +223,9 @@ class FeishuAdapter:
                 await self._inbound.command(said)
         elif kind in ("contact.user.updated_v3", "contact.user.deleted_v3"):
             self._people.changed(event["event"]["object"], gone=kind.endswith("deleted_v3"))
-            self._refresh_soon()
+            self.refresh_soon()
         elif kind == "contact.scope.updated_v3" or kind.startswith("contact.department."):
-            self._refresh_soon()
+            self.refresh_soon()
 
     async def _message(self, event: Mapping[str, Any]) -> None:
         if not self._api.bot:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
+from bot.catalog.model import Catalog, Person
 from bot.chat.base import ClickAnswer, IncomingClick, IncomingCommand
 from bot.chat.feishu import FeishuAdapter
 from bot.chat.feishu_people import FeishuPeople
@@ -65,7 +66,12 @@ async def client(feishu: FakeFeishu) -> AsyncIterator[FeishuClient]:
 def adapter(feishu: FakeFeishu, client: FeishuClient, decider: Decider, clock: FakeClock) -> FeishuAdapter:
     api = client._api
     people = FeishuPeople(api, clock)
-    return FeishuAdapter(Clicked(), decider, api, client, people, catalog_of, keys=None, patience=0.05)
+    return FeishuAdapter(Clicked(), decider, api, client, people, known, keys=None, patience=0.05)
+
+
+def known() -> Catalog:
+    """Somebody to look up."""
+    return catalog_of(Person("ada", "Ada", chats={"feishu": ("ou_1",)}))
 
 
 async def pressed(feishu: FakeFeishu, client: FeishuClient) -> dict[str, object]:
@@ -119,3 +125,21 @@ async def test_what_is_no_button_of_ours_is_nothing(feishu: FakeFeishu, client: 
     assert await receiving.take(feishu.event("card.action.trigger", {"operator": {}, "action": {}})) == {}
     assert await receiving.take(feishu.event("card.action.trigger", {})) == {}
     assert await receiving.take({}) == {}
+
+
+async def test_people_are_looked_up_once_for_many_changes(
+    feishu: FakeFeishu, client: FeishuClient, clock: FakeClock
+) -> None:
+    """A reorganisation is hundreds of events; a reloaded catalog is one more wish."""
+    receiving = adapter(feishu, client, Decider(), clock)
+    looked = "GET /open-apis/contact/v3/users/batch"
+    for number in range(100):
+        changed = feishu.event("contact.user.updated_v3", {"object": {"open_id": f"ou_{number}"}})
+        assert await receiving.take(changed) == {}
+    receiving.refresh_soon()
+    await receiving.take(feishu.event("contact.department.updated_v3", {"object": {}}))
+    async with asyncio.timeout(10):
+        while receiving._tasks:
+            await asyncio.sleep(0.01)
+    assert feishu.calls[looked] == 1
+    await receiving.stop()
