@@ -27,6 +27,7 @@ from bot.catalog.model import PipelineSpec, Target
 from bot.delivery.argocd import ArgoCD
 from bot.delivery.argocd_api import ArgoApi, ArgoServer
 from bot.delivery.base import Delivery, Running, SyncProgress, SyncRequest, SyncState
+from bot.delivery.kubernetes import Clusters, Kubernetes
 from bot.delivery.pipeline import PipelineDelivery
 from bot.delivery.shell import ShellDelivery
 from bot.errors import ProviderRejected, ProviderUnavailable
@@ -34,8 +35,10 @@ from bot.git import Git
 from bot.pipelines.shell import ShellPipeline
 from bot.processes import ProcessRuns
 from bot.sources import Source
+from tests.contract.test_kubernetes import kubeconfig
 from tests.fakes.argocd import TOKEN, FakeArgoCD, running_argocd
 from tests.fakes.catalogs import make_service, make_target
+from tests.fakes.kubernetes import FakeKubernetes, running_kubernetes
 from tests.fakes.repositories import Repository
 from tests.fakes.serving import serving as serving_app
 from tests.support import free_port
@@ -140,6 +143,33 @@ async def argo_world(directory: Path) -> AsyncIterator[ArgoWorld]:
         await delivery.close()
 
 
+@dataclass
+class KubernetesWorld:
+    """A plain cluster with one Deployment."""
+
+    delivery: Delivery
+    fake: FakeKubernetes
+
+    def request(self, kind: str, intent: str = "dep-1:sync", version: str = "1.0") -> SyncRequest:
+        self.fake.outcome = {"failing": "crashing"}.get(kind, kind)
+        self.fake.logs = ["connecting with password=hunter22", "deploy.py: error: the cluster said no"]
+        digest = f"sha256:{hashlib.sha256(version.encode()).hexdigest()}"
+        target = make_target(delivery={"image": "registry.example/{service}"})
+        return SyncRequest(intent, make_service(target), target, "r" * 40, version, digest)
+
+    def started(self) -> int:
+        return len(self.fake.rollouts)
+
+
+@asynccontextmanager
+async def kubernetes_world(directory: Path) -> AsyncIterator[KubernetesWorld]:
+    async with running_kubernetes() as fake:
+        fake.add("hello", "hello")
+        delivery = Kubernetes(Clusters(kubeconfig(directory, fake.url)))
+        yield KubernetesWorld(delivery, fake)
+        await delivery.close()
+
+
 CD = """
 steps:
   - name: deploy
@@ -213,6 +243,7 @@ async def test_pipeline_is_told_the_image_and_says_its_stage(tmp_path: Path) -> 
 
 WORLDS: dict[str, Callable[[Path], AbstractAsyncContextManager[DeliveryWorld]]] = {
     "argocd": argo_world,
+    "kubernetes": kubernetes_world,
     "pipeline": pipeline_world,
     "shell": shell_world,
 }
