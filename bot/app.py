@@ -156,6 +156,9 @@ COMMANDS: tuple[Command, ...] = with_aliases(
 )
 """In help order."""
 
+LATER_COMMANDS = tuple(make(cast("Any", None)) for make in (train.make_command, jobs.make_command, report.make_command))
+"""Those whose parts are made with the application, as descriptions: for what is printed without one."""
+
 PLATFORMS = ("console", "slack", "feishu", "dingtalk", "wecom", "webhook", "github")
 PACE = {"console": 0.005, "dingtalk": 3.1, "wecom": 3.1}
 """Seconds between two messages to one place: DingTalk and WeCom take 20 a minute; Slack and Feishu pace themselves."""

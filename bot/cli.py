@@ -196,10 +196,11 @@ def manifest_slack(
     """Print the manifest to paste where a Slack app is made (api.slack.com/apps, From a manifest)."""
     import yaml
 
-    from bot.app import COMMANDS
+    from bot.app import COMMANDS, LATER_COMMANDS
     from bot.chat.slack_manifest import manifest
 
-    commands = [(one.name, one.summary, one.example.removeprefix(f"/{one.name}").strip()) for one in COMMANDS]
+    known = (*COMMANDS, *LATER_COMMANDS)
+    commands = [(one.name, one.summary, one.example.removeprefix(f"/{one.name}").strip()) for one in known]
     address = f"{url.rstrip('/')}/slack/events" if url else ""
     typer.echo(yaml.safe_dump(manifest(commands, address), sort_keys=False, allow_unicode=True).rstrip())
 

@@ -50,6 +50,14 @@ async def examine(settings: Settings, catalog: Catalog, report: Callable[[Findin
 def checks(settings: Settings) -> list[tuple[str, Check]]:
     """The checks of what is configured; a system's code is imported only if it is."""
     found: list[tuple[str, Check]] = []
+    if settings.database_url is not None or (settings.data_directory / "slipway.db").exists():
+        from bot.store.doctor import check as check_database
+
+        found.append(("database", check_database))
+    if any((settings.jenkins_url, settings.gitlab_url, settings.github_url, settings.tekton_url)):
+        from bot.pipelines.doctor import check as check_pipelines
+
+        found.append(("pipelines", check_pipelines))
     if settings.slack:
         from bot.chat.slack_doctor import check as check_slack
 

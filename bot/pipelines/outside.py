@@ -130,7 +130,7 @@ def _tekton(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
     from bot.pipelines.remote import RemotePipeline
     from bot.pipelines.tekton import Tekton
 
-    client = _cluster(settings, "tekton", settings.tekton_url)
+    client = cluster_client(settings, "tekton", settings.tekton_url)
     return RemotePipeline(Tekton(client, clock), memory, clock), client.aclose
 
 
@@ -144,7 +144,7 @@ def _prow(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
         raise _missing("SLIPWAY_PROW_URL", "SLIPWAY_PROW_TOKEN or SLIPWAY_PROW_API_KEY")
     headers = {"Authorization": f"Bearer {token}"} if token else {"x-api-key": key}
     gangway = make_client(f"{settings.prow_url.rstrip('/')}/", headers)
-    cluster = _cluster(settings, "prow_cluster", settings.prow_cluster_url) if settings.prow_cluster_url else None
+    cluster = cluster_client(settings, "prow_cluster", settings.prow_cluster_url) if settings.prow_cluster_url else None
     deck = make_client(f"{settings.prow_deck_url.rstrip('/')}/") if settings.prow_deck_url else None
 
     async def close() -> None:
@@ -155,7 +155,7 @@ def _prow(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
     return RemotePipeline(Prow(gangway, clock, cluster, deck, settings.prow_namespace), memory, clock), close
 
 
-def _cluster(settings: CiSettings, name: str, url: str) -> httpx.AsyncClient:
+def cluster_client(settings: CiSettings, name: str, url: str) -> httpx.AsyncClient:
     """A client of a Kubernetes API, by the settings `{name}_token`, `{name}_token_file` and `{name}_ca_file`."""
     import ssl
 

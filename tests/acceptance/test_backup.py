@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 from bot.deployments.model import State
+from tests.support import postgres
+from tests.support.postgres import PostgresServer
 from tests.support.running import running
 from tests.support.world import World, make_world
 
@@ -76,3 +79,26 @@ async def test_a_copy_from_the_middle_finds_what_was_done_since(tmp_path: Path) 
         assert len(world.config_log()) == 1
         cards = [card for card in await slipway.cards("owner", "d-1") if card["place"] == "#releases"]
         assert [card["state"] for card in cards] == ["succeeded"]
+
+
+async def test_postgresql_is_backed_up_and_restored(tmp_path: Path, postgres_server: PostgresServer) -> None:
+    """`pg_dump -Fc` while it runs and `pg_restore` into an empty database: the copy goes on and says nothing twice."""
+    world = make_world(tmp_path / "world")
+    binaries, dump = postgres._binaries(), tmp_path / "slipway.dump"
+    connection = ["-h", str(postgres_server.directory), "-U", "postgres"]
+    with postgres_server.database() as old, postgres_server.database() as new:
+        names = [url.partition("?")[0].rpartition("/")[2] for url in (old, new)]
+        async with running(world, old) as slipway:
+            await slipway.say("owner", "/deploy app prod")
+            await slipway.ends()
+            before = [(one.id, one.text) for one in await slipway.messages("owner")]
+            subprocess.run([binaries / "pg_dump", *connection, "-Fc", "-f", dump, names[0]], check=True)
+        subprocess.run([binaries / "pg_restore", *connection, "-d", names[1], dump], check=True)
+        async with running(world, new) as slipway:
+            await slipway.quiet()
+            assert [(one.id, one.text) for one in await slipway.messages("owner")] == before
+            assert (world.count("builds"), world.count("deploys"), len(world.config_log())) == (1, 1, 1)
+            world.push("second")
+            await slipway.say("owner", "/deploy app prod", event_id="second")
+            assert (await slipway.ends(2)).state is State.SUCCEEDED
+            await slipway.audit()

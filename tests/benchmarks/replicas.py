@@ -1,4 +1,4 @@
-"""Two replicas on one PostgreSQL: what idling costs, what a thousand waiting deployments cost, how fast one takes over.
+"""Two replicas on one PostgreSQL: idling, a thousand that wait, taking over, and commands carried by one and by two.
 
 python -m tests.benchmarks.replicas [SECONDS]
 """
@@ -14,11 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
+from sqlalchemy import func, select, update
 
 from bot.clock import utc_now
 from bot.deployments.model import Data, Emergency, State
 from bot.store import deployments as rows
 from bot.store.database import Database, Tx
+from bot.store.tables import deployments, inbox
 from tests.support.chaos import Replica, database, ready
 from tests.support.rows import new_deployment
 from tests.support.world import make_world
@@ -60,6 +62,69 @@ def wait_for_approval(tx: Tx) -> None:
         rows.create(tx, new_deployment(f"w{number}", State.AWAITING_APPROVAL, f"s{number}", data), at)
 
 
+TOKEN = "0123456789abcdef-owner"
+CLIENTS = 24
+
+
+async def ask(session: aiohttp.ClientSession, url: str, number: int) -> float:
+    """Seconds until a command was taken by the console."""
+    body = {"person": "owner", "place": "#releases", "text": "/why app prod"}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Idempotency-Key": f"{url}-{number}-{time.time()}"}
+    began = time.perf_counter()
+    async with session.post(f"{url}/console/api/messages", json=body, headers=headers) as answer:
+        assert answer.status == 202, await answer.text()
+    return time.perf_counter() - began
+
+
+async def acknowledged(url: str, count: int = 300) -> float:
+    """The 99th percentile of so many acknowledgements, one after the other, in milliseconds."""
+    async with aiohttp.ClientSession() as session:
+        found = sorted([await ask(session, url, number) for number in range(count)])
+    return found[int(count * 0.99)] * 1000
+
+
+def answered(tx: Tx) -> int:
+    """How many commands have their answer."""
+    query = select(func.count()).select_from(inbox).where(inbox.c.done_at.is_not(None))
+    return int(tx.execute(query).scalar_one())
+
+
+async def carried(db: Database, urls: list[str], seconds: float) -> float:
+    """Commands answered in a second while many people type as fast as they can, spread over these replicas."""
+    stop = time.monotonic() + seconds
+
+    async def person(session: aiohttp.ClientSession, number: int) -> None:
+        turn = 0
+        while time.monotonic() < stop:
+            await ask(session, urls[(number + turn) % len(urls)], number * 1_000_000 + turn)
+            turn += 1
+
+    before = await db.read(answered)
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(person(session, number) for number in range(CLIENTS)))
+    return (await db.read(answered) - before) / seconds
+
+
+async def resumed(db: Database, replica: Replica) -> float:
+    """Seconds from ready to the first look of the last of a thousand that were due when a replica started."""
+    replica.end()
+    at = utc_now()
+    wake = (
+        update(deployments)
+        .where(deployments.c.ended_at.is_(None))
+        .values(wake_at=at, lease_owner=None, lease_until=None)
+    )
+    await db.run(lambda tx: tx.execute(wake))
+    due = select(func.count()).select_from(deployments).where(deployments.c.wake_at <= at)
+    async with aiohttp.ClientSession() as session:
+        replica.start()
+        await ready(session, replica)
+        began = time.monotonic()
+        while await db.read(lambda tx: tx.execute(due).scalar_one()):
+            await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
 async def take_over(db: Database) -> float:
     """Seconds from the death of the holder, right after it renewed its lease, to the first step of another."""
     at = utc_now()
@@ -84,7 +149,15 @@ async def measure(directory: Path, seconds: float) -> None:
     with database() as server:
         url = server.server.url("chaos")
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        environment = kept | {"SLIPWAY_CONFIG": str(world.directory), "SLIPWAY_DATABASE_URL": url}
+        tokens = directory / "tokens"
+        tokens.write_text(f"owner: {TOKEN}\n")
+        environment = kept | {
+            "SLIPWAY_CONFIG": str(world.directory),
+            "SLIPWAY_DATABASE_URL": url,
+            "SLIPWAY_LOG_LEVEL": "error",
+            "SLIPWAY_CONSOLE": "1",
+            "SLIPWAY_CONSOLE_TOKENS_FILE": str(tokens),
+        }
         replicas = [Replica(number, directory, environment) for number in range(2)]
         db = Database(url)
         try:
@@ -95,12 +168,24 @@ async def measure(directory: Path, seconds: float) -> None:
             await asyncio.sleep(3)
             idle, memory = await load(replicas, seconds), memory_mb(replicas[0])
             print(f"idle: {idle[0]:.2f} and {idle[1]:.2f} % of a core, {memory:.0f} MB each")
+            quick = await acknowledged(replicas[0].url)
             await db.run(wait_for_approval)
             await asyncio.sleep(3)
             busy, more = await load(replicas, seconds), memory_mb(replicas[0])
             print(f"{WAITING} waiting: {busy[0]:.2f} and {busy[1]:.2f} % of a core, {more - memory:+.0f} MB")
+            slow = await acknowledged(replicas[0].url)
+            print(f"acknowledged p99: {quick:.1f} ms before, {slow:.1f} ms beside them ({slow / quick:.2f} x)")
+            replicas[1].end()
+            print(f"all {WAITING} looked at again {await resumed(db, replicas[0]):.2f} s after the start")
+            replicas[1].start()
+            async with aiohttp.ClientSession() as session:
+                await ready(session, replicas[1])
             took = [await take_over(db) for _ in range(2)]
             print(f"taken over from a dead replica after {min(took):.1f} to {max(took):.1f} s")
+            urls = [one.url for one in replicas]
+            rates = [(await carried(db, urls[:1], seconds / 2), await carried(db, urls, seconds / 2)) for _ in range(2)]
+            single, both = (max(each) for each in zip(*rates, strict=True))
+            print(f"commands: {single:.0f} a second by one replica, {both:.0f} by two ({both / single:.2f} x)")
         finally:
             for one in replicas:
                 one.end()
