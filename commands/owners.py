@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from bot.errors import SlipwayError
 from bot.policy.approvals import eligible
 from bot.policy.model import Permission
 from bot.policy.scopes import matches
-from bot.sources.owners import accounts_of
+from bot.sources.owners import Named, accounts_of
 from notifiers.card import Card
 
 
@@ -65,12 +66,17 @@ async def _by_repository(ctx: CommandContext, service: Service) -> str:
         return f"cannot be read: {reading.problem if reading is not None else 'not asked'}"
     if reading.broken:
         return f"nobody: {reading.broken} at {reading.commit[:12]} cannot be understood"
+    reviewing = f"; reviewers {_said(ctx, reading.reviewers)}" if reading.reviewers else ""
+    return f"{_said(ctx, reading.approvers) or 'nobody'}{reviewing} at {reading.commit[:12]}"
+
+
+def _said(ctx: CommandContext, named: Sequence[Named]) -> str:
+    """Each with the line that names them; who is nobody of the catalog has no right by it."""
     accounts = accounts_of(ctx.catalog)
-    said = [
+    return ", ".join(
         f"{accounts[one.name].name} ({one.where})" if one.name in accounts else f"{one.name} ({one.where}, not known)"
-        for one in reading.approvers
-    ]
-    return f"{', '.join(said) or 'nobody'} at {reading.commit[:12]}"
+        for one in named
+    )
 
 
 def _by_groups(ctx: CommandContext, service: Service) -> dict[str, str]:
@@ -82,6 +88,8 @@ def _by_groups(ctx: CommandContext, service: Service) -> dict[str, str]:
     fields = {}
     for name in sorted(named & ctx.catalog.groups.keys()):
         group = ctx.catalog.groups[name]
+        for system, places in group.chats.items():
+            fields[f"group {name} ({system} {', '.join(places)})"] = _names(ctx, group.people)
         for system, places in group.sources.items():
             for place in places:
                 problem = ctx.tools.memberships.problems.get((system, place), "")

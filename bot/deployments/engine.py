@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 SHORT_WAIT, LONGER_WAIT = timedelta(seconds=5), timedelta(minutes=1)
 """A poll sooner than this keeps the lease and writes nothing; the longer one where few are in work."""
 
-NO_ROOM = timedelta(minutes=1)
-"""How long one that was not admitted sleeps unless it is woken."""
+NO_ROOM = timedelta(minutes=10)
+"""How long one that was not admitted sleeps unless its row is woken; long enough to let its lease go meanwhile."""
 
 MAX_STUMBLES = 5
 
@@ -97,6 +97,7 @@ class Engine:
         self.settings = settings or EngineSettings()
         self.owner = uuid4().hex
         self._work: dict[int, asyncio.Task[None]] = {}
+        self._leaving: set[int] = set()
         self._nudges: dict[int, asyncio.Event] = {}
         self._renewed: dict[int, float] = {}
         self._poked = asyncio.Event()
@@ -184,8 +185,8 @@ class Engine:
             claimed, wake_at = await self._db.run(claim)
         for seen in claimed:
             self._renewed[seen.id] = began
-            if seen.id in self._work:  # the lease of a row still in work here ran out and came back to us
-                continue
+            if seen.id in self._work and seen.id not in self._leaving:
+                continue  # the lease of a row still in work here ran out and came back to us
             self._nudges[seen.id] = asyncio.Event()
             task = asyncio.create_task(self._drive(seen), name=f"deployment-{seen.id}")
             self._work[seen.id] = task
@@ -260,15 +261,19 @@ class Engine:
                 await self._let_go(seen.id)
 
     async def _let_go(self, deployment_id: int) -> None:
+        """Release the lease. From its commit on the row may be claimed again, here too, by another task of ours."""
         self._nudges.pop(deployment_id, None)
         self._renewed.pop(deployment_id, None)
+        self._leaving.add(deployment_id)
         hand_over = self._stopping
         try:
             await asyncio.shield(self._db.run(lambda tx: rows.release(tx, self.owner, [deployment_id], hand_over)))
         except (ProviderError, RuntimeError) as error:
             log.warning("lease_not_released", error=str(error))
         finally:
-            self._work.pop(deployment_id, None)
+            self._leaving.discard(deployment_id)
+            if self._work.get(deployment_id) is asyncio.current_task():
+                self._work.pop(deployment_id)
             self._poked.set()
 
     async def _turn(self, seen: Deployment) -> Deployment | None:

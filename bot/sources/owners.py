@@ -46,15 +46,23 @@ class Named:
     where: str
 
 
+Resolved = tuple[tuple[Named, ...], tuple[Named, ...], str]
+"""Approvers, reviewers, and the file that could not be understood."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What OWNERS says of one service. broken: the file that could not be understood; problem: why nothing was read."""
+    """What OWNERS says of one service. broken: the file that could not be understood; problem: why nothing was read.
+
+    reviewers: shown, and without a right of their own, as in Prow.
+    """
 
     commit: str
     approvers: tuple[Named, ...]
     broken: str
     at: datetime
     problem: str = ""
+    reviewers: tuple[Named, ...] = ()
 
 
 class RepositoryOwners:
@@ -66,7 +74,7 @@ class RepositoryOwners:
         self._directory = directory
         self._clock = clock
         self._readings: dict[str, Reading] = {}
-        self._by_commit: dict[tuple[str, str, str], tuple[tuple[Named, ...], str]] = {}
+        self._by_commit: dict[tuple[str, str, str], Resolved] = {}
         self._made: tuple[Catalog, int, Catalog] | None = None
         self._version = 0
 
@@ -114,10 +122,10 @@ class RepositoryOwners:
             if len(self._by_commit) >= MOST_COMMITS:
                 self._by_commit.clear()
             self._by_commit[key] = await self._resolved(repo, commit, service.path)
-        approvers, broken = self._by_commit[key]
-        return Reading(commit, approvers, broken, at)
+        approvers, reviewers, broken = self._by_commit[key]
+        return Reading(commit, approvers, broken, at, reviewers=reviewers)
 
-    async def _resolved(self, repo: str, commit: str, path: str) -> tuple[tuple[Named, ...], str]:
+    async def _resolved(self, repo: str, commit: str, path: str) -> Resolved:
         texts: dict[str, str] = {}
         for directory in _upwards(path):
             name = f"{directory}/{FILE}" if directory else FILE
@@ -126,8 +134,10 @@ class RepositoryOwners:
                 texts[directory] = _text(content)
         found_aliases = await self._sources.read(repo, commit, ALIASES)
         aliases = _text(found_aliases) if found_aliases is not None else None
-        found = Owners(texts, aliases).approvers(path)
-        return tuple(_named(found, texts, aliases or "")), found.broken
+        owners = Owners(texts, aliases)
+        found, reviewing = owners.approvers(path), owners.reviewers(path)
+        named = [tuple(_named(one, texts, aliases or "")) for one in (found, reviewing)]
+        return named[0], named[1], found.broken
 
     def _learn(self, service: str, reading: Reading | None) -> None:
         before = self._readings.pop(service, None)

@@ -165,11 +165,14 @@ async def test_owners_of_the_repository_may_deploy_and_are_shown_with_their_line
     """The team that owns a directory needs no entry in the catalog; who is taken out may no more, at once."""
     world = make_world(tmp_path / "world", verify={"timeout": "3s", "settle": "0s", "interval": "20ms"})
     (world.directory / "services" / "all.yaml").write_text("app: {team: shop, owners: [owner], owners_file: true}\n")
-    (world.source / "OWNERS").write_text("approvers:\n- Outsider\n- stranger\n")
+    (world.source / "OWNERS").write_text("approvers:\n- Outsider\n- stranger\nreviewers: [developer]\n")
     commit = world.push("with owners")
     async with running(world, outside=Outside(clock=clock, poll=POLL)) as slipway:
         card = str((await slipway.say("lead", "/owners app prod"))[-1].card)
-        assert f"Outsider (OWNERS:2), stranger (OWNERS:3, not known) at {commit[:12]}" in card
+        assert (
+            f"Outsider (OWNERS:2), stranger (OWNERS:3, not known); reviewers Developer (OWNERS:4) at {commit[:12]}"
+            in card
+        )
         why = str((await slipway.say("outsider", "/why app prod"))[-1].card)
         assert f"Outsider may, as owner. [owners, OWNERS:2 at {commit[:12]}]" in why
         await slipway.say("outsider", "/deploy app prod")

@@ -138,3 +138,40 @@ async def test_the_size_of_a_change_decides_who_is_asked(tmp_path: Path) -> None
                 world.push(f"change {number} {at}")
             await slipway.say("owner", "/deploy app prod")
             await slipway.reaches(state, number)
+
+
+async def test_approvals_of_a_planned_deployment_are_asked_at_once(tmp_path: Path, clock: FakeClock) -> None:
+    """Nobody is woken when it starts: the yes of today is good for the hour that was asked for."""
+    rule = {"name": "one-key", "environments": ["prod"], "seats": [{"roles": ["team_lead"]}]}
+    world = make_world(tmp_path / "world", verify=AT_ONCE, approvals=[rule])
+    async with running(world, outside=Outside(clock=clock, poll=POLL)) as slipway:
+        await slipway.say("owner", f"/deploy app prod --at {(clock() + timedelta(hours=70)).isoformat()}")
+        await slipway.reaches(State.AWAITING_APPROVAL)
+        clock.advance(timedelta(hours=30))  # longer than a question usually stays open
+        await slipway.say("lead", "/approve d-1")
+        await slipway.reaches(State.QUEUED)
+        clock.advance(timedelta(hours=40))
+        slipway.app.engine.poke()
+        assert (await slipway.ends()).state is State.SUCCEEDED
+
+
+async def test_a_next_window_that_is_frozen_by_then_is_the_one_after(tmp_path: Path, clock: FakeClock) -> None:
+    """It was asked for the next window, whichever that is; a freeze in between moves it, and nothing fails."""
+    world = make_world(tmp_path / "world", verify=AT_ONCE, windows=[opens_in(clock, 2)])
+    async with running(world, outside=Outside(clock=clock, poll=POLL)) as slipway:
+        await slipway.say("owner", "/deploy app prod --at next-window")
+        first = (await slipway.reaches(State.QUEUED)).data.not_before
+        assert first is not None
+        await slipway.say("releaser", "/freeze sales --environment prod --until +4d --reason sales")
+        clock.advance(first - clock())
+        slipway.app.engine.poke()
+
+        async def moved() -> bool:
+            seen = await slipway.get(1)
+            return seen is not None and seen.data.not_before == first + timedelta(days=7)
+
+        await slipway.until(moved, "it to be moved to the window after the freeze")
+        clock.advance(timedelta(days=7))
+        slipway.app.engine.poke()
+        assert (await slipway.ends()).state is State.SUCCEEDED
+    assert world.count("builds") == 1

@@ -347,3 +347,35 @@ async def test_a_kind_of_a_newer_slipway_is_left_alone_and_stops_nobody(bench: B
     untouched = await bench.db.read(lambda tx: rows.get(tx, 1))
     assert untouched is not None
     assert untouched.state is State.QUEUED
+
+
+class Lagging(Database):
+    """One whose answer to a release takes a while to come back after the commit, as on a busy machine."""
+
+    async def run(self, fn):  # type: ignore[no-untyped-def]
+        value = await super().run(fn)
+        await asyncio.sleep(0.5 if "_let_go" in fn.__qualname__ else 0)
+        return value
+
+
+async def test_a_row_that_is_claimed_while_it_is_let_go_is_not_lost(tmp_path: Path, clock: FakeClock) -> None:
+    """The lease is free from the commit on, and what was signalled meanwhile is due at once: it must be looked at."""
+    bench = Bench(f"sqlite:///{tmp_path / 'slipway.db'}", tmp_path / "world", clock)
+    bench.db.close()
+    bench.db = Lagging(f"sqlite:///{tmp_path / 'slipway.db'}")
+    await bench.create()
+    looks = 0
+
+    async def queued(seen: Deployment) -> Outcome:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await bench.db.run(lambda tx: rows.wake(tx, seen.id, clock()))
+        return Stay(clock() + timedelta(hours=1), seen.data)
+
+    try:
+        async with bench.engine(queued=queued), asyncio.timeout(20):
+            while looks < 2:
+                await asyncio.sleep(0.02)
+    finally:
+        bench.db.close()

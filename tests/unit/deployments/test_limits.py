@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -32,9 +34,9 @@ SERVICES = {
 }
 
 
-def at_work(tx: Tx, service: str, environment: str) -> Deployment:
-    """One that builds."""
-    new = NewDeployment(
+def queued(service: str, environment: str) -> NewDeployment:
+    """One that waits."""
+    return NewDeployment(
         idempotency_key=f"{service}/{environment}",
         service=service,
         environment=environment,
@@ -49,8 +51,17 @@ def at_work(tx: Tx, service: str, environment: str) -> Deployment:
         digest="",
         data=Data(),
     )
-    made, _ = rows.create(tx, new, MONDAY_MORNING)
+
+
+def at_work(tx: Tx, service: str, environment: str) -> Deployment:
+    """One that builds."""
+    made, _ = rows.create(tx, queued(service, environment), MONDAY_MORNING)
     return rows.move(tx, made, State.BUILDING, at=MONDAY_MORNING, actor="slipway")
+
+
+def create(service: str, tx: Tx) -> None:
+    """One that waits, in the table."""
+    rows.create(tx, queued(service, "prod"), MONDAY_MORNING)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +95,36 @@ def test_a_rollback_never_waits_for_room(db: Database) -> None:
     seen = db.run_sync(lambda tx: at_work(tx, "map", "prod"))
     back = replace(seen, id=99, service="pay", kind=Kind.ROLLBACK)
     assert db.run_sync(lambda tx: no_room(tx, catalog, back)) == ""
+
+
+def test_the_limit_holds_when_everybody_begins_at_once(database_url: str) -> None:
+    """Twelve that want to begin at the same moment, on two replicas: exactly three do."""
+    replicas = (
+        [Database(database_url), Database(database_url)] if "postgres" in database_url else [Database(database_url)]
+    )
+    migrate(replicas[0])
+    names = [f"svc{n}" for n in range(12)]
+    catalog = a_catalog({one: a_service(one) for one in names}, limits=(Limit("three", Scope(), 3, Per.ALL, HERE),))
+    for one in names:
+        replicas[0].run_sync(partial(create, one))
+
+    def begin(number: int) -> bool:
+        def work(tx: Tx) -> bool:
+            seen = rows.get(tx, number)
+            assert seen is not None
+            if no_room(tx, catalog, seen):
+                return False
+            rows.move(tx, seen, State.BUILDING, at=MONDAY_MORNING, actor="slipway")
+            return True
+
+        return replicas[number % len(replicas)].run_sync(work)
+
+    async def all_at_once() -> list[bool]:
+        if len(replicas) == 1:  # SQLite has one writer, and one connection for it
+            return [begin(number) for number in range(1, 13)]
+        return await asyncio.gather(*(asyncio.to_thread(begin, number) for number in range(1, 13)))
+
+    began = asyncio.run(all_at_once())
+    assert began.count(True) == len(replicas[0].run_sync(rows.at_work)) == 3
+    for replica in replicas:
+        replica.close()
