@@ -15,6 +15,7 @@ import structlog
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
+from bot.deployments import plan
 from bot.deployments.audience import personal_places
 from bot.deployments.engine import Engine
 from bot.deployments.model import Deployment, Origin, State
@@ -166,17 +167,34 @@ class Events:
         return bool(woken)
 
     async def pushed(self, push: Push) -> Sequence[str]:
-        """Start every target that follows this branch by itself; one line each.
+        """Start every target that follows this branch by itself; one line each. A merged proposal is looked at.
 
         Raises:
             ProviderUnavailable: the repository or the database was not reached; the event should be sent again.
         """
+        woken = await self._wake_proposed(push)
         wanted = list(self._followers(push))
         if wanted and SKIP.search(push.message):
-            return ["skipped: the commit's message says so"]
-        return [await self._start(push, service, target) for service, target in wanted]
+            return [*woken, "skipped: the commit's message says so"]
+        return [*woken, *[await self._start(push, service, target) for service, target in wanted]]
 
     # --- inside
+
+    async def _wake_proposed(self, push: Push) -> list[str]:
+        """Deployments whose merge request this may have been: they look now instead of at their next turn."""
+        at = self._clock()
+
+        def work(tx: Tx) -> list[Deployment]:
+            ids = [number for state in (State.WRITING, State.ROLLING_BACK) for number in rows.ids_in(tx, state)]
+            found = [one for number in ids if (one := rows.get(tx, number)) is not None and _proposes(one, push)]
+            for one in found:
+                rows.wake(tx, one.id, at)
+            return found
+
+        woken = await self._db.run(work) if push.branch else []
+        for one in woken:
+            self._engine.poke(one.id)
+        return [f"{one.ref}: woken" for one in woken]
 
     def _followers(self, push: Push) -> Iterator[tuple[Service, Target]]:
         for service in self._catalog().services.values():
@@ -281,6 +299,15 @@ def _follows(target: Target, push: Push) -> bool:
     if push.tag:
         return any(fnmatchcase(push.tag, pattern) for pattern in target.auto_deploy_tags)
     return target.auto_deploy and fnmatchcase(push.branch, target.branch) and _touches(target.paths, push.files)
+
+
+def _proposes(one: Deployment, push: Push) -> bool:
+    """Whether it waits for a merge request of that repository and branch."""
+    gitops = plan.thaw(one.data.plan)[1].gitops
+    rule = gitops.merge_request
+    if rule is None or gitops.branch != push.branch:
+        return False
+    return rule.project.casefold() == push.repo.casefold() if rule.project else _is_repo(gitops.repo, push.repo)
 
 
 def _is_repo(address: str, name: str) -> bool:

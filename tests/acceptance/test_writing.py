@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 from pydantic import SecretStr
 
 from bot.app import App, Outside
@@ -88,12 +90,12 @@ def _defaults(world: World) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def reviewed(world: World) -> AsyncIterator[tuple[Running, FakeCodeHost]]:
+async def reviewed(world: World, poll: timedelta = POLL) -> AsyncIterator[tuple[Running, FakeCodeHost]]:
     bare = BareRepository.__new__(BareRepository)
     bare.directory = world.config
     async with running_code_host("gitlab", bare) as host:
-        more = {"gitlab_url": host.url, "gitlab_token": SecretStr(TOKEN)}
-        app = App(settings_for(world).model_copy(update=more), Outside(poll=POLL))
+        more = {"gitlab_url": host.url, "gitlab_token": SecretStr(TOKEN), "gitlab_hook_secret": SecretStr("hook")}
+        app = App(settings_for(world).model_copy(update=more), Outside(poll=poll))
         await app.start()
         try:
             yield Running(app), host
@@ -116,6 +118,34 @@ async def test_a_proposed_change_waits_for_its_merge_and_then_goes_on(tmp_path: 
         seen = await bot.ends()
     assert (seen.state, seen.data.revision) == (State.SUCCEEDED, merge)
     assert len(host.requests) == 1
+
+
+async def test_the_event_of_the_merge_is_looked_at_at_once(tmp_path: Path) -> None:
+    """GitLab and GitHub tell of every push: nobody waits for the next look, which is far away here."""
+    world = make_reviewed_world(tmp_path / "world")
+    async with reviewed(world, poll=timedelta(seconds=2)) as (bot, host):
+        await bot.say("owner", "/deploy app prod")
+        await bot.until(lambda: _waits_for(bot, "not merged yet"), "the merge request")
+        merge = host.merge()
+        body = {
+            "object_kind": "push",
+            "ref": "refs/heads/main",
+            "after": merge,
+            "checkout_sha": merge,
+            "project": {"path_with_namespace": "ops/config"},
+            "commits": [],
+        }
+        transport = httpx.ASGITransport(bot.app.asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://slipway") as client:
+            headers = {"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": "hook"}
+            answer = await client.post("/hooks/gitlab", json=body, headers=headers)
+        assert answer.json()["detail"] == ["d-1: woken"]
+        await bot.until(lambda: _is_past(bot, State.WRITING), "the merge to be seen")
+
+
+async def _is_past(bot: Running, state: State) -> bool:
+    seen = await bot.get(1)
+    return seen is not None and seen.state is not state
 
 
 async def test_cancelled_takes_the_proposal_back(tmp_path: Path) -> None:
