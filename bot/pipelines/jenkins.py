@@ -31,6 +31,8 @@ RECENT = "allBuilds[number,timestamp,actions[parameters[name,value]]]"
 PAGE, PAGES = 100, 20
 WAYS = ("wfapi/describe", "stages/tree", "pipeline-overview/tree")
 """Where stages are: Stage View, Graph View, and Graph View before 2026-02."""
+STAGELESS = timedelta(minutes=10)
+"""How long a job that showed no stages is not asked for them; a plugin may be installed meanwhile."""
 SKEW = timedelta(minutes=10)
 """How far the controller's clock and ours may be apart."""
 WAITING = "items[id,task[name,url],actions[parameters[name,value]]]"
@@ -90,6 +92,7 @@ class Jenkins:
         self._password = password
         self._known_stages: dict[str, tuple[str, ...]] = {}
         self._way = WAYS[0]
+        self._plain: dict[str, datetime] = {}
 
     def definition(self, request: RunRequest) -> str:
         """The job's full name, with its branch below it if it has one per branch."""
@@ -311,11 +314,16 @@ class Jenkins:
 
     async def _view(self, path: str) -> Mapping[str, Any]:
         """By the plugin that answered last, so that the others cost nothing; a build that is no Pipeline has none."""
+        job, _, number = path.rpartition("/")
+        if self._clock() < self._plain.get(job, self._clock()):
+            return {}
         for way in (self._way, *(way for way in WAYS if way != self._way)):
             answer = await self._http.get_json(f"{path}/{way}")
             if answer is not None:
                 self._way = way
                 return answer if way == WAYS[0] else {"stages": _flat((answer.get("data") or {}).get("stages", ()))}
+        if number.isdigit():  # A job without a good build has no stages of one, and that says nothing.
+            self._plain[job] = self._clock() + STAGELESS
         return {}
 
     async def _question(self, path: str) -> tuple[RunQuestion | None, str]:

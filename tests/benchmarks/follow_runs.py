@@ -43,7 +43,7 @@ JOB = "team/app"
 
 
 def serve(address: Connection) -> None:
-    """The fake, in a process of its own, so that only the bot's side is measured. GET /end/N ends build N."""
+    """The fake, in a process of its own: only the bot is measured. GET /end/N ends build N, /looks counts."""
 
     async def main() -> None:
         fake = FakeJenkins(JOB)
@@ -54,6 +54,10 @@ def serve(address: Connection) -> None:
             build.kind, build.looks = "good", 10
             return Response()
 
+        async def looks(_request: Request) -> Response:
+            return Response(str(fake.app.count(r"GET /job/team/job/app/\d+/api")))
+
+        fake.app.app.routes.insert(0, Route("/looks", looks))  # type: ignore[attr-defined]
         fake.app.app.routes.insert(0, Route("/end/{number}", end))  # type: ignore[attr-defined]
         async with serving(fake.app) as url:
             address.send(url)
@@ -102,6 +106,12 @@ async def built(app: App, count: int) -> None:
         await asyncio.sleep(0.5)
 
 
+async def looked(url: str) -> int:
+    """How often runs were looked at so far."""
+    async with httpx.AsyncClient() as jenkins:
+        return int((await jenkins.get(f"{url}/looks")).text)
+
+
 async def heard(app: App, client: httpx.AsyncClient, url: str, number: int) -> float:
     """End a build and tell so by webhook; seconds until the deployment has gone on."""
     seen = await app.db.read(lambda tx: rows.get(tx, number))
@@ -132,10 +142,14 @@ async def runs(url: str, count: int, seconds: float, hooks: int) -> None:
                 await start(app, number)
             await built(app, count)
             await asyncio.sleep(16)  # All have found their pace.
-            cpu, began = time.process_time(), time.monotonic()
+            before, cpu, began = await looked(url), time.process_time(), time.monotonic()
             await asyncio.sleep(seconds)
-            share = (time.process_time() - cpu) / (time.monotonic() - began)
-            print(f"{count} runs followed for {seconds:.0f} s by polling alone: {share:.1%} of a core")
+            used, took_s = time.process_time() - cpu, time.monotonic() - began
+            looks = await looked(url) - before
+            print(
+                f"{count} runs followed for {took_s:.0f} s by polling alone: {looks} looks, "
+                f"{used / max(1, looks) * 1000:.1f} ms each, {used / took_s:.1%} of a core"
+            )
             transport = httpx.ASGITransport(app.asgi)
             async with httpx.AsyncClient(transport=transport, base_url="http://slipway") as client:
                 took = [await heard(app, client, url, 1 + number) for number in range(hooks)]
