@@ -24,7 +24,7 @@ from bot.delivery.argocd_evidence import evidence, merged, running_pods
 from bot.delivery.argocd_model import INTENT, Application, Resource, View, Wanted, judge, with_children
 from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
 from bot.delivery.places import summed
-from bot.delivery.rollouts import pause_of
+from bot.delivery.rollouts import is_inconclusive, pause_of
 from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
 from bot.options import Duration, Options, read_options
 
@@ -432,12 +432,19 @@ class ArgoCD:
                     continue
                 if resource.health == "Progressing" and action != "abort":
                     continue
-                await self._follower(ref).api.act(ref, _node(resource), action)
+                await self._follower(ref).api.act(ref, _node(resource), await self._fitting(ref, resource, action))
                 acted = True
             await self._follower(ref).fetch(ref)
         if not acted:
             where = f"{request.service.name} in {request.target.environment}"
             raise ProviderRejected(f"{where} {_NO_GRAY}", hint="Look at its card.")
+
+    async def _fitting(self, ref: AppRef, resource: Resource, action: str) -> str:
+        """The action that really goes on: `resume` alone would pause again after an analysis without a result."""
+        if action != "resume" or resource.key[1] != "Rollout":
+            return action
+        manifest = await self._follower(ref).api.resource(ref, _node(resource))
+        return "skip-current-step" if is_inconclusive(manifest) else action
 
     # --- where
 

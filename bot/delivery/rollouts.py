@@ -42,6 +42,12 @@ def phase_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
     return phase, message
 
 
+def is_inconclusive(manifest: Mapping[str, Any]) -> bool:
+    """Whether it is paused because an analysis came to no result: only past its step does it not pause again."""
+    conditions = _map(manifest, "status").get("pauseConditions") or []
+    return any(one.get("reason") == "InconclusiveAnalysisRun" for one in conditions)
+
+
 def analysis_names(manifest: Mapping[str, Any]) -> tuple[str, ...]:
     """The analysis runs that a Rollout names and that are not going well."""
     status = _map(manifest, "status")

@@ -20,7 +20,7 @@ from bot.delivery.base import DeliveryFailure, GrayStage, SyncProgress, SyncRequ
 from bot.delivery.kubernetes import AT, TIMEOUT, Kubernetes, missing, pod_spec, read_json
 from bot.delivery.kubernetes_options import KubernetesOptions, RolloutOptions
 from bot.delivery.kubernetes_status import Json, section
-from bot.delivery.rollouts import analysis_lines, analysis_names, pause_of, phase_of
+from bot.delivery.rollouts import analysis_lines, analysis_names, is_inconclusive, pause_of, phase_of
 from bot.errors import ProviderRejected
 
 GROUP, VERSION = "argoproj.io", "v1alpha1"
@@ -159,8 +159,7 @@ def _name(rollout: Json) -> str:
 def _promoted(rollout: Json) -> Json:
     """What ends the pause; after an analysis without a result the step itself is passed, too."""
     status = section(rollout, "status")
-    reasons = {one.get("reason") for one in status.get("pauseConditions") or []}
-    if "InconclusiveAnalysisRun" in reasons and status.get("controllerPause"):
+    if is_inconclusive(rollout) and status.get("controllerPause"):
         index = int(status.get("currentStepIndex") or 0)
         return {"pauseConditions": None, "controllerPause": False, "currentStepIndex": index + 1}
     return {"pauseConditions": None}

@@ -326,6 +326,18 @@ async def test_paused_is_gray_and_continues_by_a_resource_action(argo: Argo) -> 
     assert argo.fake.actions == [("Rollout/hello", "resume")]
 
 
+async def test_an_analysis_without_a_result_is_passed_and_not_run_again(argo: Argo) -> None:
+    """Only ending the pause would pause at once again; a person who says go on means past it."""
+    argo.fake.outcome["hello"] = "paused"
+    argo.fake.inconclusive = True
+    request = argo.request()
+    await until(argo.delivery, request, SyncState.SUSPENDED)
+    argo.fake.outcome["hello"] = "good"
+    await argo.delivery.continue_gray(request)
+    await until(argo.delivery, request, SyncState.SUCCEEDED)
+    assert argo.fake.actions == [("Rollout/hello", "skip-current-step")]
+
+
 async def test_aborted_gray_is_a_failure_with_a_way_back(argo: Argo) -> None:
     """Traffic is back at once; Git is what must follow."""
     argo.fake.outcome["hello"] = "paused"

@@ -40,6 +40,7 @@ class FakeArgoCD:
     """Applications by name, and what a sync of them leads to.
 
     images: revision -> the image it asks for; render: tells it instead. hooks: Jobs that run before each sync.
+    inconclusive: a paused Rollout is paused by an analysis without a result.
     outcome: application -> `good`, `failing`, `slow`, `degraded`,
     `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
     faults: taken one by one by calls whose method and path end match: `drop` (done, but not answered), `refuse`
@@ -54,6 +55,7 @@ class FakeArgoCD:
     images: dict[str, str] = field(default_factory=dict)
     render: Callable[[str], str] | None = None
     hooks: list[str] = field(default_factory=list)
+    inconclusive: bool = False
     outcome: dict[str, str] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     windows: dict[str, Json] = field(default_factory=dict)
@@ -340,6 +342,9 @@ class FakeArgoCD:
 
     async def _resource(self, request: web.Request) -> web.Response:
         app = self._found(request)
+        if request.query.get("kind") == "Rollout" and self.inconclusive:
+            status = {"pauseConditions": [{"reason": "InconclusiveAnalysisRun"}], "controllerPause": True}
+            return web.json_response({"manifest": json.dumps({"status": status})})
         image = (app.get("status", {}).get("summary", {}).get("images") or [""])[0]
         container = {
             "name": "main",
@@ -373,7 +378,7 @@ class FakeArgoCD:
         name, kind = app["metadata"]["name"], request.query["kind"]
         self.actions.append((f"{kind}/{request.query['resourceName']}", action))
         revision = app["status"]["sync"]["revision"]
-        if action in ("resume", "promote-full"):
+        if action in ("resume", "promote-full", "skip-current-step"):
             self.spawn(self._reconcile(app, revision, "good"))
         elif action == "abort":
             self._compare(app, revision, "Degraded")
