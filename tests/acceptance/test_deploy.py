@@ -299,12 +299,13 @@ async def test_a_reload_changes_nothing_in_flight(world: World) -> None:
 async def test_services_do_not_wait_for_each_other(tmp_path: Path) -> None:
     """The queue is per service and environment."""
     world = make_world(tmp_path / "world", services=("app", "other"))
-    world.push("second", test="sleep 0.4")
+    world.push("second", test=f"until [ -e {world.effects}/go ]; do sleep 0.1; done")
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.say("owner", "/deploy other prod")
         await slipway.reaches(State.BUILDING, 1)
         await slipway.reaches(State.BUILDING, 2)
+        (world.effects / "go").touch()
         assert {(await slipway.ends(1)).state, (await slipway.ends(2)).state} == {State.SUCCEEDED}
 
 
