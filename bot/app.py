@@ -686,7 +686,7 @@ class App:
         await self.db.run(lambda tx: note_catalog(tx, catalog, at, self._noted))
         self._noted = catalog
         await self.wake_all()
-        self.jobs.poke()
+        self.jobs.wake()
         if self.slack_adapter is not None:
             self.slack_adapter.catalog_changed()
         if self.feishu_adapter is not None:

@@ -89,6 +89,7 @@ class Jobs:
         self._on_intent = on_intent
         self._on_message = on_message
         self._poked = asyncio.Event()
+        self._begun = False
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -107,7 +108,12 @@ class Jobs:
         await self._working.stop()
 
     def poke(self, _number: int = 0) -> None:
-        """Something may be over, or the catalog has changed. May be called from any thread."""
+        """Something may be over: looked at only while something has begun, because every command and move pokes."""
+        if self._begun:
+            self.wake()
+
+    def wake(self) -> None:
+        """The catalog has changed, or a job goes on: look now. May be called from any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._poked.set)
 
@@ -162,6 +168,7 @@ class Jobs:
 
     async def _take_up(self, jobs: Mapping[str, Periodic]) -> None:
         begun = await self._db.read(firings.running)
+        self._begun = bool(begun)
         await self._working.look(jobs, begun)
 
     async def _start_due(self, job: Periodic, row: JobRow, at: datetime) -> int:
@@ -211,6 +218,7 @@ class Jobs:
         """Close what is over: the command was refused, or its deployment has ended."""
         jobs = self._jobs()
         open_ones = await self._db.read(firings.running)
+        self._begun = bool(open_ones)
         await self._working.look(jobs, open_ones)
         told = False
         for firing in open_ones:
@@ -294,7 +302,7 @@ class Jobs:
         """Go on from now. Raises Refused."""
         self._may(name, caller)
         await self._change(name, caller, "job:resume", lambda tx, at: firings.resume(tx, name, at))
-        self.poke()
+        self.wake()
 
     async def _change(self, name: str, caller: Person, action: str, change: Callable[[Tx, datetime], None]) -> None:
         at = self._clock()
