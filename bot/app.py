@@ -637,6 +637,8 @@ class App:
             figures.intent(row.kind, said, answer.outcome, answer.code, seconds)
 
         self.dispatcher.watch(answered)
+        if self.settings.otlp_url:
+            self._trace(figures)
         return figures
 
     async def refresh_members(self, only: str = "") -> None:
@@ -644,6 +646,23 @@ class App:
         await self.memberships.refresh(self.catalogs.current, only)
         if not only:
             await self.owners.refresh_some(self.catalogs.current)
+
+    def _trace(self, figures: Figures) -> None:
+        """Tell a collector of deployments and intents."""
+        from bot.telemetry import DeploymentTraces, Traces, intent_span
+
+        traces = Traces(self.http, self.settings.otlp_url, self.settings.otlp_token)
+        made = DeploymentTraces(traces, lambda number: self.db.read(lambda tx: rows.path(tx, number)))
+        self.moves.on_end(made.ended)
+
+        def answered(row: InboxRow, answer: Answer, seconds: float) -> None:
+            said = str(row.payload.get("button" if row.kind == "click" else "text", ""))
+            event = f"{row.platform}:{row.event_id}"
+            name = figures.name_of(row.kind, said)
+            traces.add(intent_span(row.kind, name, answer.outcome, event, self._clock(), seconds))
+
+        self.dispatcher.watch(answered)
+        self._closing += [made.close, traces.close]
 
     async def forget_old(self) -> int:
         """Delete what is over for longer than it is kept, a little at a time. Returns how many rows."""

@@ -105,7 +105,7 @@ class Metrics:
 
     def intent(self, kind: str, said: str, outcome: str, code: str, seconds: float) -> None:
         """An intent was answered. said: the text typed, or the button's id."""
-        name = self._name(kind, said)
+        name = self.name_of(kind, said)
         self._intents.labels(
             kind if kind in ("command", "click") else OTHER, name, outcome if outcome in OUTCOMES else OTHER
         ).inc()
@@ -113,7 +113,8 @@ class Metrics:
         if outcome == "refused":
             self._refusals.labels(code if code in _CODES else OTHER).inc()
 
-    def _name(self, kind: str, said: str) -> str:
+    def name_of(self, kind: str, said: str) -> str:
+        """The command or button, from a closed list."""
         if kind == "click":
             return said if said in self._buttons else OTHER
         words = said.split(maxsplit=1)

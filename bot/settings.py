@@ -48,6 +48,8 @@ class Settings(CiSettings, ListenerSettings, GitSettings):
     log_level: str = Field(default="info", alias="SLIPWAY_LOG_LEVEL", pattern="^(debug|info|warning|error)$")
     retention_days: int = Field(default=90, alias="SLIPWAY_RETENTION_DAYS", ge=0)
     metrics_token: SecretStr | None = Field(default=None, alias="SLIPWAY_METRICS_TOKEN")
+    otlp_url: str = Field(default="", alias="SLIPWAY_OTLP_URL", pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$")
+    otlp_token: SecretStr | None = Field(default=None, alias="SLIPWAY_OTLP_TOKEN")
     patience_seconds: float = Field(default=600, alias="SLIPWAY_PROVIDER_PATIENCE", gt=0)
     watchdog_minutes: float = Field(default=10, alias="SLIPWAY_WATCHDOG_MINUTES", gt=0)
 
