@@ -326,6 +326,22 @@ async def test_paused_is_gray_and_continues_by_a_resource_action(argo: Argo) -> 
     assert argo.fake.actions == [("Rollout/hello", "resume")]
 
 
+async def test_a_failed_analysis_is_told_with_its_metric(argo: Argo) -> None:
+    """Whoever asked reads by which number the Rollout gave up."""
+    argo.fake.outcome["hello"] = "degraded"
+    metric = {
+        "name": "success-rate",
+        "phase": "Failed",
+        "message": "assessed Failed",
+        "measurements": [{"value": "[0.4]"}],
+    }
+    argo.fake.analysis = {"status": {"phase": "Failed", "metricResults": [{"phase": "Successful"}, metric]}}
+    request = argo.request(degraded_for="1s")
+    await until(argo.delivery, request, SyncState.FAILED)
+    found = await argo.delivery.failure(request)
+    assert "analysis success-rate is Failed, last value [0.4]: assessed Failed" in found.lines
+
+
 async def test_an_analysis_without_a_result_is_passed_and_not_run_again(argo: Argo) -> None:
     """Only ending the pause would pause at once again; a person who says go on means past it."""
     argo.fake.outcome["hello"] = "paused"

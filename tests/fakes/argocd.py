@@ -40,7 +40,7 @@ class FakeArgoCD:
     """Applications by name, and what a sync of them leads to.
 
     images: revision -> the image it asks for; render: tells it instead. hooks: Jobs that run before each sync.
-    inconclusive: a paused Rollout is paused by an analysis without a result.
+    inconclusive: a paused Rollout is paused by an analysis without a result. analysis: an AnalysisRun that failed.
     outcome: application -> `good`, `failing`, `slow`, `degraded`,
     `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
     faults: taken one by one by calls whose method and path end match: `drop` (done, but not answered), `refuse`
@@ -56,6 +56,7 @@ class FakeArgoCD:
     render: Callable[[str], str] | None = None
     hooks: list[str] = field(default_factory=list)
     inconclusive: bool = False
+    analysis: Json | None = None
     outcome: dict[str, str] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
     windows: dict[str, Json] = field(default_factory=dict)
@@ -338,10 +339,17 @@ class FakeArgoCD:
                     {"name": "Restart Count", "value": "7"},
                 ]
             nodes.append(_pod(name, number, image, info))
+        if self.analysis is not None:
+            run = {"group": "argoproj.io", "version": "v1alpha1", "kind": "AnalysisRun", "namespace": "shop"}
+            nodes.append(
+                {**run, "name": "hello-1", "health": {"status": "Degraded"}, "createdAt": "2026-01-05T10:00:00Z"}
+            )
         return web.json_response({"nodes": nodes})
 
     async def _resource(self, request: web.Request) -> web.Response:
         app = self._found(request)
+        if request.query.get("kind") == "AnalysisRun":
+            return web.json_response({"manifest": json.dumps(self.analysis)})
         if request.query.get("kind") == "Rollout" and self.inconclusive:
             status = {"pauseConditions": [{"reason": "InconclusiveAnalysisRun"}], "controllerPause": True}
             return web.json_response({"manifest": json.dumps({"status": status})})
