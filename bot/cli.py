@@ -15,7 +15,7 @@ import typer
 
 from bot import __version__
 from bot.errors import SlipwayError
-from bot.lean import keep_out_terminals
+from bot.lean import keep_out_terminals, settle
 
 app = typer.Typer(help="Release management from your chat.", no_args_is_help=True, add_completion=False)
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
@@ -81,6 +81,7 @@ async def _serve(settings: Any) -> None:
     except SlipwayError as error:
         raise error if isinstance(error, NotSetUp) else everything(settings, error) from None
     await application.start()
+    settle()
     try:
         await serve(application.asgi, bound, lambda: _ready(settings.host, bound.getsockname()[1]), application.hang_up)
     finally:
