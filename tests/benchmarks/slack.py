@@ -33,7 +33,8 @@ from tests.fakes.slack import BOT_TOKEN, SECRET, FakeSlack
 from tests.support.network import free_port
 
 PEER = """
-import asyncio, os, sys
+import asyncio, logging, os, sys
+logging.disable(logging.CRITICAL)
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 client = AsyncWebClient(token=os.environ["SLACK_BOT_TOKEN"], base_url=os.environ["SLACK_API_BASE_URL"])
