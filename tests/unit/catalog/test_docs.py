@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from textwrap import dedent, indent
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -15,6 +16,7 @@ from tests.unit.catalog.directories import write
 
 DOCS = Path(__file__).parents[3] / "docs"
 MANUAL = DOCS / "policy.md"
+DELIVERY = MANUAL.with_name("delivery.md")
 AROUND = """\
 environments: {prod: {branch: main, cluster: east-1, protected: true}, dev: {cluster: east-1}}
 people: {leo: {}, rita: {}, olive: {}, mia: {}, ann: {}}
@@ -50,3 +52,19 @@ def test_the_manuals_gates_are_right(tmp_path: Path) -> None:
     }
     assert " is right" in render_report(check(write(tmp_path, files), known_here()))
     read_definition(pipeline.replace("[...]", "[{name: test, run: [make]}]").encode(), "the manual")
+
+
+def test_the_examples_of_gray_promotion_and_naming_are_right(tmp_path: Path) -> None:
+    """What the delivery chapter shows under `defaults` and `environments` can be copied, too."""
+    blocks = re.findall(r"```yaml\n(.*?)```", DELIVERY.read_text("utf-8"), re.DOTALL)
+    gray = next(block for block in blocks if block.lstrip().startswith("gray:"))
+    promote = next(block for block in blocks if "promote:" in block)
+    naming = next(block for block in blocks if "versions:" in block)
+    rest = "people: {olive: {}}\nteams: {shop: {leads: [olive]}}\n"
+    places = '  repo: "group/{service}"\n  gitops: {repo: config}\n'
+    roots = (f"{promote}defaults:\n{places}{indent(dedent(gray), '  ')}", f"{naming}{places}")
+    services = "pay: {team: shop}\nweb: {team: shop, needs: [pay]}\n"
+    for number, root in enumerate(roots):
+        files = {"a.yaml": f"{root}{rest}", "services/all.yaml": services}
+        report = render_report(check(write(tmp_path / str(number), files)))
+        assert " is right" in report, report
