@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
+from bot.catalog.model import Catalog
+from bot.deployments.model import State
 from notifiers.card import Button, ButtonStyle, Card, Input, Message, Step
+from notifiers.render import View, deployment_message
 from notifiers.slack_blocks import MAX_BUTTON_VALUE, bar, fallback, form, plain, render
 from tests.fakes.slack import words
+from tests.unit.notifiers.test_places import seen
 
 TEXT = st.text(max_size=60) | st.sampled_from(["<!channel>", "&<>" * 2000, "x" * 20_000, "```", "好" * 4000, ""])
 STEPS = st.builds(Step, name=TEXT, state=st.sampled_from(["running", "failed", "weird", "skipped"]), detail=TEXT)
@@ -106,3 +111,29 @@ def test_the_fallback_is_escaped_and_still_short() -> None:
     """Escaping makes text longer."""
     assert len(fallback("<" * 10_000)) <= 3_900
     assert fallback("") == " "
+
+
+@pytest.mark.parametrize(
+    ("state", "asks", "at_once", "in_a_form"),
+    [
+        (State.BUILDING, {"cancel"}, set(), set()),
+        (State.AWAITING_APPROVAL, {"approve", "cancel"}, set(), {"reject"}),
+        (State.GRAY, {"continue", "abort"}, set(), set()),
+        (State.SUCCEEDED, {"rollback"}, set(), set()),
+        (State.FAILED, set(), {"retry"}, set()),
+        (State.ROLLING_BACK, set(), set(), set()),
+    ],
+    ids=str,
+)
+def test_what_is_dangerous_asks_again(state: State, asks: set[str], at_once: set[str], in_a_form: set[str]) -> None:
+    """In every state: a dialog for what changes something that runs, a form for what wants a reason."""
+    catalog = Catalog("d", {}, {}, {}, {}, (), (), ())
+    card = deployment_message(View(seen(state), (), catalog, can_roll_back=True)).card
+    assert card is not None
+    found = [one for block in render(Message("x", card))["blocks"] for one in block.get("elements") or ()]
+    pressed = {one["action_id"]: "confirm" in one for one in found if one["type"] == "button"}
+    assert pressed == (
+        {f"do:{name}": True for name in asks}
+        | {f"do:{name}": False for name in at_once}
+        | {f"ask:{name}": False for name in in_a_form}
+    )
