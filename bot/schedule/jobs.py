@@ -42,6 +42,8 @@ LOOKED_BACK = timedelta(days=31)
 MOST_AT_ONCE = 20
 LONGEST_SLEEP = 30.0
 """Seconds."""
+MIND = 3.5
+"""Seconds between two looks while something has begun: whoever is at it may die."""
 GOOD = frozenset({"accepted", State.SUCCEEDED.value})
 
 
@@ -124,6 +126,8 @@ class Jobs:
             try:
                 await self.look()
                 pause = self._until_next()
+                if self._begun and not self._db.is_sqlite:
+                    pause = min(pause, MIND)
             except ProviderError as error:
                 log.warning("jobs_not_looked_at", error=error.message)
                 pause = 2.0

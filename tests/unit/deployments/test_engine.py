@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from bot import dispatch
 from bot.catalog.load import load_catalog
 from bot.deployments.engine import Engine, EngineSettings, Go, Handler, Outcome, Stay
 from bot.deployments.model import Deployment, State
 from bot.deployments.moves import Moves
 from bot.errors import ProviderRejected, ProviderUnavailable
+from bot.schedule import jobs, works
 from bot.store import deployments as rows
+from bot.store import inbox
 from bot.store.database import Database
 from bot.store.migrate import migrate
+from notifiers import outbox
 from tests.support import FakeClock
 from tests.support.rows import new_deployment
 from tests.support.world import make_world
@@ -309,6 +313,48 @@ async def test_the_work_of_a_dead_replica_is_taken_over(bench: Bench) -> None:
     await bench.db.run(lambda tx: rows.claim(tx, "dead", [State.QUEUED], bench.clock(), timedelta(seconds=1), 1))
     async with bench.engine(queued=queued):
         await bench.until(lambda row: row.state is State.FAILED)
+
+
+def test_a_dead_replicas_work_waits_fifteen_seconds_at_most() -> None:
+    """Its lease, and then the poll of the living ones: of deployments, intents, messages and periodic jobs."""
+    settings = EngineSettings()
+    waits = {
+        "deployments": settings.lease + settings.replicas,
+        "intents": inbox.LEASE + timedelta(seconds=dispatch.MIND),
+        "messages": outbox.LEASE + timedelta(seconds=outbox.POLL_REPLICAS),
+        "jobs": works.LEASE + timedelta(seconds=jobs.MIND),
+    }
+    assert {name for name, wait in waits.items() if wait >= timedelta(seconds=15)} == set()
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+async def test_a_replica_that_stops_in_order_hands_over_at_once(bench: Bench) -> None:
+    """Another one goes on without waiting for the lease, which would take an hour here."""
+    steps: list[str] = []
+
+    def handler(name: str) -> Handler:
+        async def queued(seen: Deployment) -> Outcome:
+            steps.append(name)
+            if name == "second":
+                return Go(State.FAILED, seen.data)
+            return Stay(bench.clock() + timedelta(milliseconds=1), seen.data)
+
+        return queued
+
+    long = replace(QUICK, lease=timedelta(hours=1))
+    first, second = (
+        Engine(bench.db, bench.moves, {State.QUEUED: handler(name)}, bench.clock, long) for name in ("first", "second")
+    )
+    await bench.create()
+    await first.start()
+    await bench.until(lambda _: "first" in steps)
+    await second.start()
+    try:
+        await first.stop(grace=0.2)
+        await bench.until(lambda row: row.state is State.FAILED)
+    finally:
+        await second.stop(grace=0.2)
+    assert steps[-1] == "second"
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)

@@ -39,6 +39,15 @@ def test_a_changed_entry_is_named(db: Database) -> None:
     assert db.run_sync(audit.verify) == (8, "entry 9 was changed")
 
 
+@pytest.mark.parametrize("column", ["at", "actor", "action", "subject", "outcome", "code", "detail", "hash"])
+def test_no_column_can_be_changed_unseen(db: Database, column: str) -> None:
+    """In the first entry, the last one and one between; the first that was touched is the one that is named."""
+    forged: object = datetime(2026, 1, 1, tzinfo=UTC) if column == "at" else "0" * 64 if column == "hash" else "x"
+    for seq in (20, 11, 1):
+        db.run_sync(lambda tx, seq=seq: tx.execute(update(table).where(table.c.seq == seq).values({column: forged})))  # type: ignore[misc]
+        assert db.run_sync(audit.verify) == (seq - 1, f"entry {seq} was changed")
+
+
 def test_a_removed_entry_is_named(db: Database) -> None:
     """Also in the middle."""
     db.run_sync(lambda tx: tx.execute(delete(table).where(table.c.seq == 5)))
