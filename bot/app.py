@@ -18,6 +18,7 @@ from bot.catalog.load import load_catalog, resolve_repo
 from bot.catalog.model import Catalog, Target
 from bot.catalog.watch import CatalogHolder
 from bot.catalog_audit import note_catalog
+from bot.catalog_refresh import CatalogRefresh
 from bot.chat.base import People
 from bot.chat.console import ConsoleAdapter
 from bot.clock import Clock, utc_now
@@ -560,6 +561,9 @@ class App:
         self.housekeeping.every(timedelta(minutes=1), "announcements", announcer.look)
         self.housekeeping.every(timedelta(minutes=5), "members", self.refresh_members)
         self.housekeeping.every(timedelta(minutes=1), "on_call", lambda: self.refresh_members("oncall"))
+        if minutes := self.settings.catalog_refresh_minutes:
+            refresh = CatalogRefresh(self.settings.config, git_of(self.settings))
+            self.housekeeping.every(timedelta(minutes=minutes), "catalog_refresh", refresh.look)
         self.housekeeping.every(timedelta(hours=6), "old_runs", lambda: self.runs.prune(timedelta(days=30)))
 
     async def start(self) -> None:
