@@ -6,6 +6,7 @@ Stage View plugin's `wfapi`, else by the Pipeline Graph View plugin.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,8 @@ RECENT = "allBuilds[number,timestamp,actions[parameters[name,value]]]"
 PAGE, PAGES = 100, 20
 WAYS = ("wfapi/describe", "stages/tree", "pipeline-overview/tree")
 """Where stages are: Stage View, Graph View, and Graph View before 2026-02."""
+UNDER_WAY = frozenset({"IN_PROGRESS", "PAUSED_PENDING_INPUT"})
+REMEMBERED = 2000
 STAGELESS = timedelta(minutes=10)
 """How long a job that showed no stages is not asked for them; a plugin may be installed meanwhile."""
 SKEW = timedelta(minutes=10)
@@ -93,6 +96,7 @@ class Jenkins:
         self._known_stages: dict[str, tuple[str, ...]] = {}
         self._way = WAYS[0]
         self._plain: dict[str, datetime] = {}
+        self._running: OrderedDict[str, tuple[Mapping[str, Any], timedelta]] = OrderedDict()
 
     def definition(self, request: RunRequest) -> str:
         """The job's full name, with its branch below it if it has one per branch."""
@@ -168,15 +172,14 @@ class Jenkins:
     async def read(self, request: RunRequest, note: RunNote) -> PipelineRun | None:
         """One build. It is final when it is not building and has a result: a result alone may come early."""
         path = f"{self._job(request)}/{note.run_id}"
-        response = await self._http.get(f"{path}/api/json", {"tree": BUILD})
-        if response is None:
+        view = await self._told_view(path)
+        build, now = await self._build(path, view)
+        if build is None:
             return None
-        build = self._http.read_json(response)
-        stages, waits = await self._stages(path)
+        stages, waits = _stages_in(view)
         state = self._state(request, build)
         asks, elsewhere = await self._question(path) if waits and not state.is_final else (None, "")
         started = datetime.fromtimestamp(build.get("timestamp", 0) / 1000, UTC)
-        now = _server_time(response) or self._clock()
         return PipelineRun(
             provider=self.name,
             id=note.run_id,
@@ -302,15 +305,28 @@ class Jenkins:
             return RunState.SUCCEEDED
         return RESULTS.get(result, RunState.FAILED)
 
-    async def _stages(self, path: str) -> tuple[tuple[Stage, ...], bool]:
-        """Stages, and whether one waits for a person; nothing if neither plugin is there."""
+    async def _build(self, path: str, view: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, datetime]:
+        """The build, and the time by the controller's clock. While its stages say that it runs, what is known stays."""
+        if path in self._running and view.get("status") in UNDER_WAY:
+            build, ahead = self._running[path]
+            return build, self._clock() + ahead
+        response = await self._http.get(f"{path}/api/json", {"tree": BUILD})
+        if response is None:
+            return None, self._clock()
+        build, now = self._http.read_json(response), _server_time(response) or self._clock()
+        self._running.pop(path, None)
+        if build.get("building") and build.get("result") is None:
+            self._running[path] = build, now - self._clock()
+            while len(self._running) > REMEMBERED:
+                self._running.popitem(last=False)
+        return build, now
+
+    async def _told_view(self, path: str) -> Mapping[str, Any]:
+        """The view of its stages; nothing if neither plugin is there, or answers."""
         try:
-            view = await self._view(path)
+            return await self._view(path)
         except (ProviderUnavailable, ProviderRejected):
-            return (), False
-        raw = view.get("stages", ())
-        waits = any(str(one.get("status", "")).upper().startswith("PAUSED") for one in raw)
-        return tuple(_stage(one) for one in raw), waits
+            return {}
 
     async def _view(self, path: str) -> Mapping[str, Any]:
         """By the plugin that answered last, so that the others cost nothing; a build that is no Pipeline has none."""
@@ -321,7 +337,7 @@ class Jenkins:
             answer = await self._http.get_json(f"{path}/{way}")
             if answer is not None:
                 self._way = way
-                return answer if way == WAYS[0] else {"stages": _flat((answer.get("data") or {}).get("stages", ()))}
+                return answer if way == WAYS[0] else _graph(answer.get("data") or {})
         if number.isdigit():  # A job without a good build has no stages of one, and that says nothing.
             self._plain[job] = self._clock() + STAGELESS
         return {}
@@ -346,7 +362,7 @@ class Jenkins:
         """Stages that the job's last good build had and this one has not reached yet: a Jenkinsfile does not say."""
         job = self._job(request)
         if job not in self._known_stages:
-            last, _ = await self._stages(f"{job}/lastSuccessfulBuild")
+            last, _ = _stages_in(await self._told_view(f"{job}/lastSuccessfulBuild"))
             self._known_stages[job] = tuple(stage.name for stage in last)
         seen = {stage.name for stage in stages}
         return (*stages, *(Stage(name, StageState.PENDING) for name in self._known_stages[job] if name not in seen))
@@ -371,6 +387,19 @@ def _parameter(thing: Mapping[str, Any], name: str) -> str | None:
             if parameter.get("name") == name:
                 return str(parameter.get("value", ""))
     return None
+
+
+def _stages_in(view: Mapping[str, Any]) -> tuple[tuple[Stage, ...], bool]:
+    """Stages, and whether one waits for a person."""
+    raw = view.get("stages", ())
+    waits = any(str(one.get("status", "")).upper().startswith("PAUSED") for one in raw)
+    return tuple(_stage(one) for one in raw), waits
+
+
+def _graph(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Graph View's answer as Stage View's."""
+    status = "IN_PROGRESS" if data.get("complete") is False else ""
+    return {"status": status, "stages": _flat(data.get("stages", ()))}
 
 
 def _stage(raw: Mapping[str, Any]) -> Stage:

@@ -55,7 +55,7 @@ def serve(address: Connection) -> None:
             return Response()
 
         async def looks(_request: Request) -> Response:
-            return Response(str(fake.app.count(r"GET /job/team/job/app/\d+/api")))
+            return Response(str(fake.app.count(r"GET /job/team/job/app/\d+/wfapi")))
 
         fake.app.app.routes.insert(0, Route("/looks", looks))  # type: ignore[attr-defined]
         fake.app.app.routes.insert(0, Route("/end/{number}", end))  # type: ignore[attr-defined]

@@ -237,13 +237,17 @@ class FakeJenkins:
     ) -> Response:
         match parts:
             case ["api", "json"]:
-                if not self.asks:
+                if self.stages == "none":
                     build.look()
                 return JSONResponse(self._build_json(url, number, queue_id, build))
             case ["wfapi", "describe"] if self.stages == "wfapi":
-                return JSONResponse({"status": "IN_PROGRESS", "stages": self._stages(build)})
+                self._pass(build)
+                status = "PAUSED_PENDING_INPUT" if self.asks else "IN_PROGRESS"
+                ended = WORDS[build.result] if build.over else status
+                return JSONResponse({"status": ended, "stages": self._stages(build)})
             case ["stages", "tree"] if self.stages == "graph":
-                return JSONResponse({"status": "ok", "data": {"stages": self._tree(build)}})
+                self._pass(build)
+                return JSONResponse({"status": "ok", "data": self._tree(build)})
             case ["logText", "progressiveText"]:
                 return self._log(build, int(request.query_params.get("start", 0)))
             case ["coverage", "api", "json"] if self.coverage == "coverage":
@@ -262,7 +266,8 @@ class FakeJenkins:
                 step = {"inputStep": {"id": "Ship", "message": "Ship it?", "parameters": bool(self.inputs)}}
                 return JSONResponse({"data": {"steps": [{"id": "1"}, *([step] if self.asks else [])]}})
             case ["pipeline-overview", "tree"] if self.stages == "overview":
-                return JSONResponse({"status": "ok", "data": {"stages": self._tree(build)}})
+                self._pass(build)
+                return JSONResponse({"status": "ok", "data": self._tree(build)})
             case ["input", _, word]:
                 if not self.asks:
                     return Response(status_code=400, headers={"X-Error": "already decided"})
@@ -296,13 +301,19 @@ class FakeJenkins:
         shown = [(name, state) for name, state in states if state != "waiting"]
         return [{"name": name, "status": words[state], "durationMillis": 1500} for name, state in shown]
 
-    def _tree(self, build: Build) -> list[dict[str, Any]]:
+    def _pass(self, build: Build) -> None:
+        """Time goes by where the stages are looked at; not while a person is waited for."""
+        if not self.asks:
+            build.look()
+
+    def _tree(self, build: Build) -> dict[str, Any]:
         words = {"good": "success", "bad": "failure", "waiting": "queued"}
         words |= {"running": "paused"} if self.asks else {}
-        return [
+        stages = [
             {"name": name, "state": words.get(state, state), "type": "STAGE", "children": []}
             for name, state in build.states().items()
         ]
+        return {"complete": build.over, "stages": stages}
 
     def _log(self, build: Build, start: int) -> Response:
         text = "Started by user bot\n[Pipeline] Start of Pipeline\n"

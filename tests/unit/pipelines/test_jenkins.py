@@ -162,6 +162,16 @@ async def test_stages_come_from_either_plugin_or_none(world: JenkinsWorld, plugi
     assert failure.tests == ("test_total.Total.test_total",)
 
 
+async def test_a_run_that_goes_on_costs_one_request_a_look(world: JenkinsWorld) -> None:
+    """Hundreds are followed at once: its stages say that it runs; what they do not tell has not changed."""
+    request = world.request("slow")
+    await world.pipeline.trigger(request)
+    await looks(world, request, 3)
+    before = len(world.fake.app.requests)
+    await looks(world, request, 5)
+    assert world.fake.app.requests[before:] == ["GET /job/team/job/hello/1/wfapi/describe"] * 5
+
+
 async def test_stages_to_come_are_known_from_the_last_good_build(tmp_path: Path, clock: FakeClock) -> None:
     """ "Stage 1 of 2" needs the 2, which a running Jenkinsfile does not tell."""
     async with jenkins_world(tmp_path, clock) as world:
@@ -289,6 +299,7 @@ async def test_an_answer_cut_in_the_middle_is_asked_for_again(world: JenkinsWorl
     request = world.request("good")
     await world.pipeline.trigger(request)
     await world.pipeline.look(request)
+    world.fake.stages = "none"
     world.fake.app.fail(r"GET /job/team/job/hello/1/api", "cut")
     with pytest.raises(ProviderUnavailable):
         await world.pipeline.look(request)
