@@ -331,7 +331,7 @@ class Jenkins:
     async def _view(self, path: str) -> Mapping[str, Any]:
         """By the plugin that answered last, so that the others cost nothing; a build that is no Pipeline has none."""
         job, _, number = path.rpartition("/")
-        if self._clock() < self._plain.get(job, self._clock()):
+        if (until := self._plain.get(job)) is not None and self._clock() < until:
             return {}
         for way in (self._way, *(way for way in WAYS if way != self._way)):
             answer = await self._http.get_json(f"{path}/{way}")
