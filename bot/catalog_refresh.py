@@ -52,7 +52,7 @@ class CatalogRefresh:
         if moved.code != 0:
             raise ProviderRejected(
                 "The catalog's checkout cannot go forward: it has changes of its own, or its branch was rewritten.",
-                hint=f"Look with git status in {self._directory}.",
+                hint="Look at it with git status.",
             )
         log.info("catalog_refreshed", before=before[:12], now=(await self._said("rev-parse", "HEAD"))[:12])
         return True
