@@ -29,7 +29,7 @@ async def lines(directory: Path, gitops: str, **settings: object) -> list[str]:
     found: list[str] = []
     values = Settings.model_validate({"config": catalog, **settings})
     await examine(values, load_catalog(catalog), lambda one: found.append(said(one)))
-    return found
+    return [line for line in found if line[4:].startswith("git: ")]  # Other systems have doctors of their own.
 
 
 @pytest.fixture
