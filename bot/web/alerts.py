@@ -44,7 +44,7 @@ def alert_routes(secret: str, labels: tuple[str, str], alarmed: Alarmed) -> list
                 return JSONResponse({"error": "The body is too large."}, 413)
         try:
             alarms = [_alarm(one, labels) for one in json.loads(bytes(body))["alerts"]]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return JSONResponse({"error": "The body is not what Alertmanager sends."}, 400)
         try:
             taken = await alarmed.heard(alarms)
@@ -60,7 +60,7 @@ def _alarm(body: Mapping[str, Any], labels: tuple[str, str]) -> Alarm:
     notes = body.get("annotations") or {}
     summary = str(notes.get("summary") or notes.get("description") or "")
     return Alarm(
-        fingerprint=(str(body.get("fingerprint") or "") or _fingerprint(told))[:64],
+        fingerprint=_fingerprint(str(body.get("fingerprint") or ""), told),
         name=logs.clean(told.get("alertname", "alert"))[:200],
         service=told.get(labels[0], ""),
         environment=told.get(labels[1], ""),
@@ -70,8 +70,10 @@ def _alarm(body: Mapping[str, Any], labels: tuple[str, str]) -> Alarm:
     )
 
 
-def _fingerprint(labels: Mapping[str, str]) -> str:
-    """For what speaks like Alertmanager and names none."""
+def _fingerprint(given: str, labels: Mapping[str, str]) -> str:
+    """Our own for what speaks like Alertmanager and names none."""
+    if given.isascii() and given.isalnum() and len(given) <= 64:
+        return given
     return hashlib.sha256(json.dumps(labels, sort_keys=True).encode()).hexdigest()
 
 
