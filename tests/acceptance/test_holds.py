@@ -83,6 +83,33 @@ async def test_a_freeze_from_a_chat_stops_and_is_lifted(world: World) -> None:
         assert (await slipway.ends()).state is State.SUCCEEDED
 
 
+async def test_a_freeze_has_any_scope_a_rule_has(tmp_path: Path) -> None:
+    """A label, a cluster, a kind: it stops those and nothing beside them, and one about nothing is refused."""
+    world = make_world(tmp_path / "world", services=("gold", "plain"))
+    world.change_environment("prod", cluster="eu-1")
+    services = "gold: {team: shop, owners: [owner], labels: {tier: gold}}\nplain: {team: shop, owners: [owner]}\n"
+    (world.directory / "services" / "all.yaml").write_text(services)
+    async with running(world) as slipway:
+
+        async def stops(*words: str) -> list[str]:
+            """Which of these may not go while it holds."""
+            await slipway.say("releaser", f"/freeze now {' '.join(words)}")
+            asked = ("gold prod", "plain prod", "plain dev", "plain dev --kind hotfix")
+            cards = [str((await slipway.say("owner", f"/why {one}"))[-1].card) for one in asked]
+            await slipway.say("releaser", "/unfreeze now")
+            return [one for one, card in zip(asked, cards, strict=True) if "freeze_active" in card]
+
+        assert await stops("--label tier=gold") == ["gold prod"]
+        assert await stops("--cluster eu-*") == ["gold prod", "plain prod"]
+        assert await stops("--kind hotfix") == ["plain dev --kind hotfix"]
+        for wrong, said in {
+            "--label tier=lead": "No service has the label 'tier=lead'",
+            "--cluster mars": "There is no cluster 'mars'. There are eu-1",
+            "--kind slow": "'slow' is no kind of deployment",
+        }.items():
+            assert said in (await slipway.say("releaser", f"/freeze now {wrong}"))[-1].text
+
+
 async def test_two_groups_approve_an_ordinary_deployment(tmp_path: Path) -> None:
     """It waits for both, tells them, and then goes; the requester and the same person twice do not count."""
     rule = {
