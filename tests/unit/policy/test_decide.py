@@ -157,7 +157,7 @@ def test_a_freeze_on_holidays_recurs() -> None:
     verdict = decide(catalog, a_request(), Facts(), utc(2026, 10, 1, 4))
     assert verdict.outcome is Outcome.REFUSED
     assert verdict.next_change_at == utc(2026, 10, 7, 16)  # the 8th in Shanghai
-    assert [one.text for one in verdict.blocking][0].endswith("By the calendar china, 01 Oct 2026 is National Day.")
+    assert next(one.text for one in verdict.blocking).endswith("By the calendar china, 01 Oct 2026 is National Day.")
 
 
 def test_an_unpublished_year_fails_closed() -> None:
