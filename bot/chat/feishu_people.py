@@ -55,6 +55,7 @@ class FeishuPeople:
         self._clock = clock
         self.groups = FeishuGroups(api, clock)
         self._accounts: dict[str, Account] = {}
+        self._by_name: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
         self._made: tuple[Catalog, int, Catalog] | None = None
         self._version = 0
@@ -163,7 +164,7 @@ class FeishuPeople:
             return name
         if found := self._addresses.get(name.casefold()):
             return found
-        return next((one.open_id for one in self._accounts.values() if name in one.names), "")
+        return self._by_name.get(name, "")
 
     # -- accounts ----------------------------------------------------------------------------------------------------
 
@@ -171,6 +172,9 @@ class FeishuPeople:
         """Take an event about a user: what we knew is void, and somebody deleted has no rights from now on."""
         open_id = str(user.get("open_id") or "")
         old = self._accounts.pop(open_id, None)
+        if not gone:
+            for name in old.names if old is not None else ():
+                self._by_name.pop(name, None)
         self.groups.forget(open_id)
         if gone and open_id:
             names = old.names if old is not None else frozenset([open_id])
@@ -197,6 +201,7 @@ class FeishuPeople:
             return
         old = self._accounts.get(known.open_id)
         self._accounts[known.open_id] = known
+        self._by_name |= dict.fromkeys(known.names, known.open_id)
         if old is None or (old.names, old.emails, old.left) != (known.names, known.emails, known.left):
             self._version += 1
 
