@@ -753,8 +753,12 @@ async def report_once(settings: Settings, team: str, days: str) -> Mapping[str, 
 
 def _database(url: str) -> Database:
     db = Database(url)
-    db.claim_file()
-    migrate(db)
+    try:
+        db.claim_file()
+        migrate(db)
+    except BaseException:
+        db.close()
+        raise
     return db
 
 

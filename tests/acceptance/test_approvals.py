@@ -187,7 +187,7 @@ async def test_a_click_delivered_twice_is_answered_twice_and_done_once(closed: W
 
 async def test_an_approver_who_left_meanwhile_does_not_count(closed: World) -> None:
     """Policy is asked again before Git is written, with the people of that moment."""
-    closed.push("second", test="sleep 0.6")
+    closed.push("second", test=closed.held)
     async with running(closed) as slipway:
         ref = await asked(slipway)
         await slipway.click("lead", ref, "approve")
@@ -195,6 +195,7 @@ async def test_an_approver_who_left_meanwhile_does_not_count(closed: World) -> N
         people = {name: {"name": name, "active": name != "lead"} for name in ("owner", "lead", "releaser", "developer")}
         closed.write_root(windows=[closed_window()], emergency=[emergency()], people=people)
         assert slipway.app.catalogs.reload()
+        closed.let_go()
         seen = await slipway.ends()
     assert seen.state is State.FAILED
     assert seen.data.failure is not None
@@ -205,12 +206,13 @@ async def test_an_approver_who_left_meanwhile_does_not_count(closed: World) -> N
 async def test_a_pass_ends(closed: World, clock: FakeClock) -> None:
     """A yes of two hours ago does not open production."""
     closed.write_root(windows=[closed_window(clock())], emergency=[emergency()])
-    closed.push("second", test="sleep 0.6")
+    closed.push("second", test=closed.held)
     async with running(closed, outside=Outside(clock=clock, poll=POLL)) as slipway:
         ref = await asked(slipway)
         await slipway.click("lead", ref, "approve")
         await slipway.reaches(State.BUILDING)
         clock.advance(timedelta(hours=2))
+        closed.let_go()
         seen = await slipway.ends()
     assert seen.state is State.FAILED
     assert closed.config_log() == []

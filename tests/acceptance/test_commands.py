@@ -41,13 +41,14 @@ async def test_status_says_what_runs_where(world: World) -> None:
 
 async def test_status_shows_what_is_on_its_way(world: World) -> None:
     """Who asked, in which state, since when."""
-    world.push("second", test="sleep 0.8")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.reaches(State.BUILDING)
         card = await answer(slipway, "lead", "/status")
         assert "d-1 app/prod" in card["text"]
         assert "asked by Owner" in card["text"]
+        world.let_go()
         await slipway.ends()
 
 

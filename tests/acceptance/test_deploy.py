@@ -113,19 +113,20 @@ async def test_the_same_message_twice_does_one_thing(world: World) -> None:
 
 async def test_a_release_on_its_way_is_joined_not_started_again(world: World) -> None:
     """Two people who want the same thing get it once."""
-    world.push("second", test="sleep 0.5")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         messages = await slipway.say("lead", "/deploy app prod")
         assert "d-1" in messages[-1].text
         assert "Nothing new was started" in messages[-1].text
+        world.let_go()
         await slipway.ends()
         assert await slipway.get(2) is None
 
 
 async def test_one_at_a_time_per_service_and_environment(world: World) -> None:
     """The next one waits in the queue, says behind whom, and goes when it is its turn."""
-    world.push("second", test="sleep 0.6")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.reaches(State.BUILDING, 1)
@@ -134,6 +135,7 @@ async def test_one_at_a_time_per_service_and_environment(world: World) -> None:
         waiting = await slipway.reaches(State.QUEUED, 2)
         await slipway.until(lambda: _waits(slipway, 2), "the queue to say behind whom")
         assert waiting.ended_at is None
+        world.let_go()
         first, second = await slipway.ends(1), await slipway.ends(2)
     assert (first.state, second.state) == (State.SUCCEEDED, State.SUCCEEDED)
     assert first.ended_at is not None
@@ -240,13 +242,14 @@ async def test_cancel_after_git_was_written_goes_back(world: World) -> None:
 
 async def test_a_bystander_cannot_cancel(world: World) -> None:
     """The right is checked at the press."""
-    world.push("second", test="sleep 0.4")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.reaches(State.BUILDING)
         (card,) = await slipway.cards("outsider", "d-1")
         answer = await slipway.click("outsider", card["ref"], "cancel")
         assert (answer.accepted, answer.status) == (False, 403)
+        world.let_go()
         assert (await slipway.ends()).state is State.SUCCEEDED
         late = await slipway.say("owner", "/cancel d-1")
         assert "has ended already" in late[-1].text
@@ -273,10 +276,11 @@ async def test_plan_shows_everything_and_does_nothing(world: World) -> None:
 
 async def test_stopped_in_order_and_started_again_it_goes_on(world: World) -> None:
     """A stop ends the build; the next start runs it again and finishes."""
-    world.push("second", test="sleep 0.5")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.reaches(State.BUILDING)
+    world.let_go()
     async with running(world) as slipway:
         seen = await slipway.ends()
         assert len(await slipway.cards("lead", "d-1")) == 1
@@ -287,12 +291,13 @@ async def test_stopped_in_order_and_started_again_it_goes_on(world: World) -> No
 
 async def test_a_reload_changes_nothing_in_flight(world: World) -> None:
     """A deployment ends as it was asked for, even when its service was removed meanwhile."""
-    world.push("second", test="sleep 0.5")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.reaches(State.BUILDING)
         (world.directory / "services" / "all.yaml").write_text("app: {team: shop, owners: [owner], repo: gone}\n")
         assert slipway.app.catalogs.reload()
+        world.let_go()
         assert (await slipway.ends()).state is State.SUCCEEDED
 
 

@@ -110,13 +110,14 @@ async def test_no_pipeline_file(world: World) -> None:
 
 async def test_a_freeze_that_begins_in_flight_holds_before_git(world: World) -> None:
     """What is built waits, says for what, and goes on when the freeze is lifted."""
-    world.push("second", test="sleep 0.4")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.reaches(State.BUILDING)
         start = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
         world.write_root(freezes=[{"name": "double-eleven", "from": start, "reason": "sales day"}])
         assert slipway.app.catalogs.reload()
+        world.let_go()
         await slipway.until(lambda: _waits_for(slipway, "double-eleven"), "the freeze to hold it")
         (card,) = await slipway.cards("owner", "d-1")
         assert "double-eleven holds" in card["text"]
@@ -135,12 +136,13 @@ async def _waits_for(slipway: Running, words: str) -> bool:
 
 async def test_an_owner_who_lost_the_right_in_flight_is_stopped(world: World) -> None:
     """Before the irreversible step the rules are asked again."""
-    world.push("second", test="sleep 0.5")
+    world.push("second", test=world.held)
     async with running(world) as slipway:
         await slipway.say("owner", "/deploy app prod")
         await slipway.reaches(State.BUILDING)
         (world.directory / "services" / "all.yaml").write_text("app: {team: shop, owners: [lead]}\n")
         assert slipway.app.catalogs.reload()
+        world.let_go()
         seen = await slipway.ends()
     assert seen.state is State.FAILED
     assert seen.data.failure is not None

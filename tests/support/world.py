@@ -103,6 +103,15 @@ class World:
         repository.git("checkout", "--quiet", "-B", branch)
         return repository.commit(files, message)
 
+    @property
+    def held(self) -> str:
+        """A test of a service that goes on until `let_go`, so that something can be done meanwhile."""
+        return f"until [ -e {self.effects}/go ]; do sleep 0.05; done"
+
+    def let_go(self) -> None:
+        """End the tests that are held."""
+        (self.effects / "go").touch()
+
     def tag(self, name: str) -> None:
         """Tag the newest commit."""
         git(self.source, "tag", name)

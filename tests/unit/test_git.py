@@ -45,7 +45,9 @@ def test_failures_are_told_apart(text: str, problem: Problem) -> None:
     """What may be retried, and what a person must correct, follows from it."""
     error = git_error("the repository x", Finished(128, b"", text.encode()))
     assert error.problem is problem
-    assert error.message.startswith(("The repository x", "Somebody", "The disk", "Another", "The local"))
+    assert error.message.startswith(
+        ("The repository x", "Somebody", "The disk", "Another", "The local", "The host key")
+    )
     assert "\n" not in error.sentence()
 
 

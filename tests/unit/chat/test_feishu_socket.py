@@ -139,7 +139,7 @@ seen = threading.Event()
 handler = lark.EventDispatcherHandler.builder("", "").register_p2_im_message_receive_v1(lambda data: seen.set()).build()
 client = lark.ws.Client({app!r}, {secret!r}, event_handler=handler, domain=sys.argv[1])
 threading.Thread(target=client.start, daemon=True).start()
-print(seen.wait(20), flush=True)
+print(seen.wait(60), flush=True)
 time.sleep(0.5)
 """
 
@@ -150,7 +150,7 @@ async def test_lark_oapis_own_client_understands_the_fake(feishu: FakeFeishu) ->
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "ignore", "-c", script, feishu.url, stdout=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not feishu.sockets:
             await asyncio.sleep(0.02)
         code, _ = await feishu.send_frame(feishu.message("ou_1", "hello"))
