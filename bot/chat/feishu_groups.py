@@ -44,6 +44,10 @@ class FeishuGroups:
         """Whether of one of these it is not known who is in it."""
         return any(one not in self._members for one in ids)
 
+    def holds(self, open_id: str) -> bool:
+        """Whether somebody is in any of the groups."""
+        return any(open_id in people for people, _ in self._members.values())
+
     def forget(self, open_id: str) -> None:
         """Somebody changed: in no group until they are read again."""
         self._members = {group: (people - {open_id}, at) for group, (people, at) in self._members.items()}

@@ -56,6 +56,7 @@ class FeishuPeople:
         self.groups = FeishuGroups(api, clock)
         self._accounts: dict[str, Account] = {}
         self._by_name: dict[str, str] = {}
+        self._written: frozenset[str] = frozenset()
         self._addresses: dict[str, str] = {}
         self._made: tuple[Catalog, int, Catalog] | None = None
         self._version = 0
@@ -134,6 +135,8 @@ class FeishuPeople:
         return found
 
     def _with_accounts(self, catalog: Catalog) -> Catalog:
+        written = (name for one in catalog.people.values() for name in one.chats.get(PLATFORM, ()))
+        self._written = frozenset(name for name in written if not name.startswith("ou_"))
         changed = {
             name: after
             for name, person in catalog.people.items()
@@ -202,8 +205,12 @@ class FeishuPeople:
         old = self._accounts.get(known.open_id)
         self._accounts[known.open_id] = known
         self._by_name |= dict.fromkeys(known.names, known.open_id)
-        if old is None or (old.names, old.emails, old.left) != (known.names, known.emails, known.left):
-            self._version += 1
+        if old is None:
+            # A catalog is not made anew for every account that is seen first: most change nothing in it.
+            new = known.left or not known.names.isdisjoint(self._written) or self.groups.holds(known.open_id)
+        else:
+            new = (old.names, old.emails, old.left) != (known.names, known.emails, known.left)
+        self._version += new
 
 
 def _person(catalog: Catalog, seen: Account) -> Person | None:
