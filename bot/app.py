@@ -197,27 +197,38 @@ class App:
             DatabaseInUse: another process has the SQLite file.
             DatabaseUnavailable: not reached.
         """
-        outside = outside or Outside()
+        self._outside = outside = outside or Outside()
         self._clock = outside.clock
         self.settings = settings
-        data = settings.data_directory
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._noted: Catalog | None = None
         self.catalogs = CatalogHolder(settings.config, known_here())
-        _make_private(data)
+        _make_private(settings.data_directory)
         self.db: Database = outside.wrap("db", _database(settings.database))
         self.speaker = Speaker(self.catalog, self._locales())
         self.slack = self._slack_parts()
         self.feishu = self._feishu_parts()
-        platforms = tuple(name for name in PLATFORMS if getattr(settings, SWITCHES.get(name, name)))
-        self.moves = Moves(self.catalog, platforms)
+        self._platforms = tuple(name for name in PLATFORMS if getattr(settings, SWITCHES.get(name, name)))
+        self.moves = Moves(self.catalog, self._platforms)
         self.http = _http_client()
+        self._reach_systems(outside)
+        self._drive_deployments(outside)
+        self._take_commands()
+        self._tell_people(outside)
+        self._schedule()
+
+    def _reach_systems(self, outside: Outside) -> None:
+        """Everything outside that is asked or driven: Git, groups, pipelines, deliveries, gates."""
+        settings, data = self.settings, self.settings.data_directory
         self.runs = ProcessRuns(data / "runs", clock=outside.clock)
         git = git_of(settings)
         self.sources = Source(data / "git" / "sources", git)
         rosters = make_rosters(settings, outside.clock)
         self.memberships = Memberships(rosters.by_name, outside.clock)
         self.owners = RepositoryOwners(self.sources, settings.config, outside.clock)
-        elsewhere = Elsewhere(settings, outside.clock)
-        self._closing: list[Callable[[], Awaitable[None]]] = [*rosters.closing, elsewhere.close]
+        self.elsewhere = Elsewhere(settings, outside.clock)
+        self._closing += [*rosters.closing, self.elsewhere.close]
         author, signing = author_of(settings), signing_of(settings)
         writer = GitWriter(data / "git" / "config", git, clock=outside.clock, author=author, signing=signing)
         pipelines = self._pipelines(outside)
@@ -230,10 +241,14 @@ class App:
             tagger=outside.wrap("tagger", self.sources),
             gates=self._gates(outside, pipelines),
         )
+
+    def _drive_deployments(self, outside: Outside) -> None:
+        """The states of deployments, and the engine that calls them."""
+        settings = self.settings
         self.workflow = Workflow(
             self.db, self.catalog, self.providers, outside.clock, settings.config, outside.poll, self.owners.freshen
         )
-        asking = Asking(self.db, self.catalog, platforms, outside.clock, lambda: self.outbox.poke())
+        asking = Asking(self.db, self.catalog, self._platforms, outside.clock, lambda: self.outbox.poke())
         self.engine = Engine(
             self.db,
             self.moves,
@@ -245,7 +260,11 @@ class App:
             if isinstance(delivery, Listening):
                 delivery.listen(self._delivery_told)
         self.deployments = Deployments(self.db, self.catalog, self.moves, outside.clock, self.engine)
-        self.run_logs = RunLogs(self.db, self.catalog, self.providers, settings.config, outside.clock, settings.address)
+
+    def _take_commands(self) -> None:
+        """What people, jobs and trains may ask for, and who asks it."""
+        settings, clock = self.settings, self._clock
+        self.run_logs = RunLogs(self.db, self.catalog, self.providers, settings.config, clock, settings.address)
         self.tools = Tools(
             db=self.db,
             deployments=self.deployments,
@@ -253,43 +272,45 @@ class App:
             sources=self.sources,
             providers=self.providers,
             directory=settings.config,
-            clock=outside.clock,
+            clock=clock,
             owners=self.owners,
             memberships=self.memberships,
             run_logs=self.run_logs,
-            elsewhere=elsewhere,
+            elsewhere=self.elsewhere,
         )
         self.reporter = Reporter(self.db, self.catalog, self.sources, settings.config)
         self.jobs = Jobs(
             self.db,
             self.catalog,
-            platforms,
-            outside.clock,
+            self._platforms,
+            clock,
             lambda: self.dispatcher.look(),
             lambda: self.outbox.poke(),
-            self._works(platforms),
+            self._works(self._platforms),
         )
         self.trains = Trains(
             self.db,
             self.catalog,
             self.deployments,
-            platforms,
-            outside.clock,
+            self._platforms,
+            clock,
             lambda one: message_to_json(train_message(one, self.catalog())),
             lambda: self.outbox.poke(),
         )
         making = (train.make_command(self.trains), jobs.make_command(self.jobs), report.make_command(self.reporter))
         self.commands = (*COMMANDS[:-1], *with_aliases(*making), COMMANDS[-1])
         self.dispatcher = Dispatcher(self.tools, self.commands, actions, self._people())
+
+    def _tell_people(self, outside: Outside) -> None:
+        """The outbox behind every chat, what wakes it, and the chats' adapters."""
         self.metrics = self._measured()
         self.console_store = ConsoleStore(self.db, outside.clock)
         clients = {name: self.metrics.watch(client, name, "chat") for name, client in self._clients(outside).items()}
         lease = self.engine.settings.lease
         self.outbox = Outbox(self.db, self.catalog, clients, outside.clock, PACE, self.speaker, lease=lease)
-        self.moves.listen(self.outbox.poke)
-        self.dispatcher.listen(self.outbox.poke)
-        self.dispatcher.listen(self.jobs.poke)
-        self.moves.listen(self.jobs.poke)
+        for poke in (self.outbox.poke, self.jobs.poke):
+            self.dispatcher.listen(poke)
+            self.moves.listen(poke)
         self.moves.on_end(self.trains.poke)
         self.dispatcher.send_by(self.outbox.send, ("slack", "feishu") if self.db.is_sqlite else ())
         self.slack_adapter = (
@@ -301,12 +322,6 @@ class App:
             else None
         )
         self.signals = Signals(self.db, self._hear)
-        self.housekeeping = Housekeeping()
-        self._noted: Catalog | None = None
-        self._platforms = platforms
-        self._schedule()
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._outside = outside
 
     @cached_property
     def asgi(self) -> Starlette:
@@ -548,6 +563,8 @@ class App:
         return works_by_job(own) | {"pipeline": pipelines, "digest": digests}
 
     def _schedule(self) -> None:
+        """Our own housekeeping of this replica."""
+        self.housekeeping = Housekeeping()
         quiet = timedelta(minutes=self.settings.watchdog_minutes)
         self.watchdog = Watchdog(
             self.db, self.engine, self.catalog, self._platforms, self._clock, quiet, lambda: self.outbox.poke()
