@@ -123,7 +123,7 @@ def test_the_fallback_is_escaped_and_still_short() -> None:
         (State.FAILED, set(), {"retry"}, set()),
         (State.ROLLING_BACK, set(), set(), set()),
     ],
-    ids=str,
+    ids=["building", "awaiting_approval", "gray", "succeeded", "failed", "rolling_back"],
 )
 def test_what_is_dangerous_asks_again(state: State, asks: set[str], at_once: set[str], in_a_form: set[str]) -> None:
     """In every state: a dialog for what changes something that runs, a form for what wants a reason."""
