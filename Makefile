@@ -37,7 +37,7 @@ demo: $(RUNTIME) $(PROJECT)
 	@unset MAKEFLAGS MFLAGS MAKELEVEL; exec $(BIN)/slipway demo $(if $(DIR),--dir "$(DIR)") $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: check chromium tools
-	@unset MAKEFLAGS MFLAGS MAKELEVEL; $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@unset MAKEFLAGS MFLAGS MAKELEVEL; $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(DEV) $(PROJECT) audit
 	@$(BIN)/ruff format --check

@@ -27,8 +27,13 @@ def pytest_configure() -> None:
     os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
+LONG = ("test_power_cut.py", "test_killed.py", "test_argocd.py")
+"""Files that take minutes: they begin first, so that no worker is left with one while the others have nothing to do."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark by fixture, so that `-m "not postgres"` and `-m "not browser"` need no care."""
+    """Mark by fixture, so that `-m "not postgres"` and `-m "not browser"` need no care; the longest files first."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         callspec = getattr(item, "callspec", None)
