@@ -268,6 +268,21 @@ async def test_focus_and_an_open_log_survive_an_edit(console: Page, playground: 
     await expect(shown.locator("pre")).to_be_visible()
 
 
+async def test_an_edit_in_the_middle_of_a_press_does_not_lose_it(console: Page, playground: Playground) -> None:
+    """The mouse is down on a button when the card gets another button; the press still counts."""
+    asked = Button("cancel", "Cancel", confirm="Sure?")
+    made = Card("gate to dev", "gray", buttons=(asked,))
+    ref = await playground.client.post("#releases", Message("x", made), "k")
+    shown = card(console, "gate to dev")
+    await shown.get_by_role("button", name="Cancel").hover()
+    await console.mouse.down()
+    more = (replace(asked, confirm="Really?"), Button("continue", "Continue"))
+    await playground.client.edit("#releases", ref, Message("x", replace(made, buttons=more)))
+    await expect(shown.get_by_role("button", name="Continue")).to_be_visible()
+    await console.mouse.up()
+    await expect(console.get_by_role("dialog")).to_contain_text("Really?")
+
+
 async def test_a_reader_of_history_is_not_dragged_to_the_end(console: Page, playground: Playground) -> None:
     """New messages scroll only for those who are at the end."""
     for number in range(60):

@@ -77,6 +77,7 @@ async def test_a_bystanders_press_is_answered_beside_the_card(demo: Demo, page: 
     await send(page, "/deploy pay prod")
     await page.get_by_role("button", name="Ask for emergency approval").click(timeout=LONG)
     await page.get_by_role("dialog").get_by_role("button", name="Ask for emergency approval").click()
+    await expect(page.get_by_text("waits for emergency approval").first).to_be_visible(timeout=LONG)
     await act_as(page, "Oscar Outsider")
     await page.get_by_role("button", name="Approve").last.click(timeout=LONG)
     await page.get_by_role("dialog").get_by_role("button", name="Approve").click()

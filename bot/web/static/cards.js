@@ -80,12 +80,22 @@ export class CardView {
     if (safe) Object.assign(this.picture, { src: picture.src, alt: picture.alt });
   }
 
+  // A button that stays is patched where it is: a press that has begun on it is not lost to an edit.
   showButtons(buttons) {
     const hadFocus = this.buttons.contains(document.activeElement);
-    fill(this.buttons, buttons.map((button) =>
-      h("button", { type: "button", class: `button button-${button.style ?? "normal"}`, text: button.label,
-        "data-button": button.id, onclick: () => this.press(button) })));
-    if (hadFocus) this.element.focus();
+    const shown = new Map([...this.buttons.children].map((one) => [one.dataset.button, one]));
+    this.meant = new Map(buttons.map((button) => [button.id, button]));
+    shown.forEach((element, id) => { if (!this.meant.has(id)) element.remove(); });
+    buttons.forEach((button, place) => {
+      const element = shown.get(button.id) ?? h("button", {
+        type: "button", "data-button": button.id, onclick: () => this.press(this.meant.get(button.id)),
+      });
+      element.className = `button button-${button.style ?? "normal"}`;
+      element.textContent = button.label;
+      if (this.buttons.children[place] !== element) this.buttons.insertBefore(element, this.buttons.children[place] ?? null);
+    });
+    this.buttons.hidden = buttons.length === 0;
+    if (hadFocus && !this.buttons.contains(document.activeElement)) this.element.focus();
   }
 
   async press(button) {
