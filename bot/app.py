@@ -160,11 +160,14 @@ COMMANDS: tuple[Command, ...] = with_aliases(
 LATER_COMMANDS = tuple(make(cast("Any", None)) for make in (train.make_command, jobs.make_command, report.make_command))
 """Those whose parts are made with the application, as descriptions: for what is printed without one."""
 
-PLATFORMS = ("console", "slack", "feishu", "dingtalk", "wecom", "webhook", "github")
+PLATFORMS = (
+    *("console", "slack", "feishu", "dingtalk", "wecom", "webhook"),
+    *("github", "github_checks", "gitlab_checks"),
+)
 PACE = {"console": 0.005, "dingtalk": 3.1, "wecom": 3.1}
 """Seconds between two messages to one place: DingTalk and WeCom take 20 a minute; Slack and Feishu pace themselves."""
 
-SWITCHES = {"github": "github_deployments"}
+SWITCHES = {"github": "github_deployments", "github_checks": "github_url", "gitlab_checks": "gitlab_url"}
 """Platforms whose switch is not called as they are."""
 
 Wrap = Callable[[str, Any], Any]
@@ -469,6 +472,11 @@ class App:
             http = github_client(self.settings, outside.clock)
             self._closing.append(http.aclose)
             clients["github"] = outside.wrap("github_deployments", GitHubClient(http))
+        if self.settings.github_url or self.settings.gitlab_url:
+            from notifiers.checks import check_clients
+
+            made = check_clients(self.settings, outside.clock, self._closing)
+            clients |= {name: outside.wrap(name, client) for name, client in made.items()}
         return clients
 
     def _routes(self, outside: Outside) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Pushes are stored before the sender is answered, as commands are: a slow repository or a crash loses none.
+"""Pushes and merge requests are stored before the answer, as commands are: a slow repository or a crash loses none.
 
 Most are done before the answer, which then says what came of it; of the others the answer says that they were taken.
 """
@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from bot.deployments.hooked import GateHint, Hooked, Push, RunHint
+from bot.deployments.merge_checks import MergeRequest
 from bot.dispatch import Answer, Dispatcher
 from bot.store.inbox import InboxRow
 
-KIND = "push"
+KIND, PROPOSED = "push", "merge_request"
 PLATFORM = "hook"
 ANSWERED_WITHIN = 4.0
 """Seconds: senders give up after ten, and some never try again."""
@@ -28,6 +29,7 @@ class StoredPushes:
         self._dispatcher = dispatcher
         self._wait = wait
         dispatcher.also(KIND, self._do)
+        dispatcher.also(PROPOSED, self._do_proposed)
 
     async def run_changed(self, hint: RunHint) -> bool:
         """A hint costs a look and is made up for by the next one: it need not be stored."""
@@ -39,8 +41,16 @@ class StoredPushes:
 
     async def pushed(self, push: Push) -> Sequence[str]:
         """Store it, do it, and say what came of it if that is soon. Raises DatabaseUnavailable: it was not stored."""
-        key = f"{push.provider}:{push.event_id or f'{push.repo}:{push.what}:{push.commit}'}"[:255]
-        task = await self._dispatcher.hand_in(PLATFORM, key, KIND, asdict(push))
+        return await self._stored(push.provider, push.event_id or f"{push.repo}:{push.what}:{push.commit}", KIND, push)
+
+    async def proposed(self, change: MergeRequest) -> Sequence[str]:
+        """As `pushed`."""
+        state = "open" if change.is_open else "closed"
+        own = change.event_id or f"{change.repo}:{change.what}:{change.commit}:{state}:{change.is_draft}"
+        return await self._stored(change.provider, own, PROPOSED, change)
+
+    async def _stored(self, provider: str, own: str, kind: str, event: Push | MergeRequest) -> Sequence[str]:
+        task = await self._dispatcher.hand_in(PLATFORM, f"{provider}:{own}"[:255], kind, asdict(event))
         if task is None:
             return ["seen before"]
         await asyncio.wait([task], timeout=self._wait)
@@ -51,3 +61,6 @@ class StoredPushes:
     async def _do(self, row: InboxRow) -> Answer:
         push = Push(**{**row.payload, "files": tuple(row.payload["files"])})
         return Answer("accepted", "\n".join(await self._events.pushed(push)))
+
+    async def _do_proposed(self, row: InboxRow) -> Answer:
+        return Answer("accepted", "\n".join(await self._events.proposed(MergeRequest(**row.payload))))

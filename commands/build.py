@@ -88,7 +88,7 @@ async def again(ctx: CommandContext, seen: Deployment) -> Reply:
         key=f"retry:{seen.id}",
         author=seen.data.author,
     )
-    return _said(await ctx.tools.deployments.build(wish, check=seen.data.check))
+    return _said(await ctx.tools.deployments.build(wish, check=seen.data.check, proposal=seen.data.proposal))
 
 
 command = Command(

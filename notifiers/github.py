@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
-from notifiers.base import ChatRejected, ChatUnavailable
+from notifiers.base import ChatRejected
 from notifiers.card import Card, Message
+from notifiers.hosts import ask
 
 STATES: Mapping[str, str] = {
     "awaiting_approval": "queued",
@@ -38,8 +39,6 @@ STATES: Mapping[str, str] = {
 }
 """Our state -> theirs. A word of a newer Slipway is `in_progress`."""
 REMEMBERED = 2000
-PATIENCE = 60.0
-"""Seconds to wait after a limit that says no time."""
 NOTHING = "-"
 """Stands for a message that GitHub has no place for."""
 
@@ -102,24 +101,6 @@ class GitHubClient:
             self._told.popitem(last=False)
 
     async def _ask(self, method: str, place: str, what: str, **more: Any) -> Any:
-        try:
-            response = await self._http.request(method, f"repos/{place}/{what}", **more)
-        except httpx.HTTPError as error:
-            raise ChatUnavailable(f"GitHub did not answer ({type(error).__name__}).") from None
-        limited = response.status_code == 429 or (
-            response.status_code == 403
-            and (response.headers.get("x-ratelimit-remaining") == "0" or "rate limit" in response.text.casefold())
-        )
-        if limited or response.status_code >= 500:
-            raise ChatUnavailable(f"GitHub answered {response.status_code}.", retry_after=_pause(response))
-        if response.status_code not in (200, 201):
-            hint = "Give Slipway's account the right to write deployments there, or correct `channels.github`."
-            raise ChatRejected(f"GitHub takes no deployments of {place} ({response.status_code}).", hint=hint)
-        return response.json()
-
-
-def _pause(response: httpx.Response) -> float | None:
-    seconds = response.headers.get("retry-after", "")
-    if seconds.isdigit():
-        return float(seconds)
-    return None if response.status_code >= 500 else PATIENCE
+        hint = "Give Slipway's account the right to write deployments there, or correct `channels.github`."
+        no = ChatRejected(f"GitHub takes no deployments of {place}.", hint=hint)
+        return (await ask(self._http, "GitHub", method, f"repos/{place}/{what}", no, **more)).json()

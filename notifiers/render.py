@@ -62,6 +62,17 @@ BUILD_TITLES = {
 }
 """Of builds that nobody deploys."""
 
+CHECK_TITLES = {
+    State.QUEUED: "The check of {what} from {where} waits to begin",
+    State.BUILDING: "Checking {what} from {where}",
+    State.SUCCEEDED: "The check of {what} from {where} passed",
+    State.CANCELLING: "The check of {what} from {where} is being cancelled",
+    State.CANCELLED: "The check of {what} from {where} was cancelled",
+    State.SUPERSEDED: "The check of {what} from {where} was given up",
+    State.FAILED: "The check of {what} from {where} failed",
+}
+"""Of builds by the check pipeline."""
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -140,7 +151,7 @@ def failure_message(view: View) -> Message:
     fields = {
         key: value
         for key, value in full.fields.items()
-        if key in ("failed step", "failed tests", "log", "commit", "pipeline")
+        if key in ("failed step", "failed tests", "log", "commit", "pipeline", "merge request")
     }
     text = _text(view)
     hint = _next(view)
@@ -277,7 +288,8 @@ def _step_detail(seen: Deployment, name: str) -> str:
 def _title(seen: Deployment) -> str:
     what, where = f"{seen.service} {seen.release_version}", seen.environment
     if seen.kind is Kind.BUILD:
-        template = BUILD_TITLES.get(seen.state, "Building {what} from {where}")
+        titles = CHECK_TITLES if seen.data.check else BUILD_TITLES
+        template = titles.get(seen.state, titles[State.BUILDING])
         return template.format(what=what, where=seen.branch or seen.commit[:12])
     if seen.state is State.ROLLED_BACK and seen.data.failure is None:
         return f"{what} to {where} was cancelled and rolled back"
@@ -311,6 +323,8 @@ def _text(view: View) -> str:
             return f"{name_of(view.catalog, vote.person)} said no" + (f": {vote.reason}." if vote.reason else ".")
     if seen.state is State.EXPIRED:
         return f"Nothing was started. Ask again with /deploy {seen.service} {seen.environment}."
+    if data.given_up:
+        return data.given_up
     if seen.state in (State.CANCELLED, State.ROLLED_BACK) and data.cancelled_by:
         return f"Cancelled by {name_of(view.catalog, data.cancelled_by)}."
     if data.failure is not None:
@@ -355,6 +369,8 @@ def _next(view: View) -> str:
         return f"{seen.data.before.version} runs in {seen.environment} again."
     if failure is None or seen.state is not State.FAILED:
         return ""
+    if seen.data.proposal is not None:
+        return f"Push a fix to {seen.branch}, and it is checked again. /logs {seen.ref} shows more."
     if seen.kind is Kind.BUILD:
         return f"Push a fix and type /build {seen.service} {seen.branch}, or see /logs {seen.ref}."
     if failure.step == "build":
@@ -376,6 +392,7 @@ def _fields(view: View) -> dict[str, str]:
         "version": seen.release_version,
     }
     optional = {
+        "merge request": data.proposal.url if data.proposal else "",
         "commit": seen.commit[:12] if seen.commit[:12] != seen.release_version else "",
         "branch": seen.branch,
         "digest": seen.digest,

@@ -47,6 +47,8 @@ VALUES = (
     "cluster",
     "auto_deploy",
     "auto_deploy_tags",
+    "auto_check",
+    "check_drafts",
     "paths",
     "gates",
     "soak",
@@ -235,6 +237,8 @@ def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[
     values = {"cluster": environment.cluster, **specs.values}
     if "url" in values:
         values["url"] = fill(values["url"])
+    if "paths" in values:
+        values["paths"] = tuple(map(fill, values["paths"]))
     return Target(
         service=names["service"],
         environment=environment.name,

@@ -245,7 +245,8 @@ class PromoteRule:
 class Target:
     """One service in one environment, with every default and convention applied.
 
-    pipeline: builds a commit (ci). check: looks at a merge request; cd: deploys a tag.
+    pipeline: builds a commit (ci). check: looks at a merge request; cd: deploys a tag. auto_check: by itself, drafts
+    too if check_drafts.
     """
 
     service: str
@@ -261,6 +262,8 @@ class Target:
     cluster: str = ""
     auto_deploy: bool = False
     auto_deploy_tags: tuple[str, ...] = ()
+    auto_check: bool = False
+    check_drafts: bool = False
     paths: tuple[str, ...] = ()
     gates: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     gray: GrayRule = GrayRule()

@@ -398,8 +398,13 @@ class TargetDefaults(Written):
     """Whether a push to its branch deploys it by itself, in the name of who pushed."""
     auto_deploy_tags: tuple[str, ...] | None = None
     """Patterns of tags, such as `v*`: one that is pushed and stands on the branch is deployed by itself."""
+    auto_check: bool | None = None
+    """Whether a merge request to its branch is checked by the check pipeline, in the name of who opened or pushed."""
+    check_drafts: bool | None = None
+    """Whether drafts are, too."""
     paths: tuple[str, ...] | None = None
-    """Patterns of files in a shared repository, such as `pay/**`; a push that touches none of them deploys nothing."""
+    """Patterns of files in a shared repository, such as `pay/*` or `{service}/*`; a push or merge request that touches
+    none of them deploys and checks nothing."""
     gates: dict[str, Options] | None = None
     """Gate -> its settings; each must pass before the version is written to Git."""
 

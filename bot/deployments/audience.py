@@ -18,7 +18,9 @@ RESULTS_ONLY = frozenset({"dingtalk", "wecom", "webhook"})
 """Platforms whose messages cannot be edited: each state worth knowing is a message of its own."""
 
 
-SILENT = frozenset({"github"})
+CHECKS = {"github": "github_checks", "gitlab": "gitlab_checks"}
+"""Where merge requests are -> the platform that says beside them how their checks go."""
+SILENT = frozenset({"github", *CHECKS.values()})
 """Platforms that keep a record and tell no person."""
 
 
@@ -46,12 +48,17 @@ def personal_places(catalog: Catalog, person: str, platforms: Sequence[str]) -> 
 
 
 def cards(catalog: Catalog, deployment: Deployment, platforms: Sequence[str]) -> list[NewNotice]:
-    """Where the deployment's card lives: where it was asked for, and the target's channel on every platform."""
-    origin = deployment.origin
+    """Where the deployment's card lives: where it was asked for, and the target's channel on every platform.
+
+    That of a merge request's check is beside the merge request, and in no channel: there are too many.
+    """
+    origin, proposal = deployment.origin, deployment.data.proposal
     places: dict[tuple[str, str], str] = {}
     if origin.platform in platforms and origin.place:
         places[origin.platform, origin.place] = origin.message_id or origin.thread
-    for platform in platforms:
+    if proposal is not None and CHECKS.get(proposal.provider) in platforms:
+        places[CHECKS[proposal.provider], proposal.repo] = ""
+    for platform in platforms if proposal is None else ():
         channel = channel_of(catalog, deployment.service, deployment.environment, platform)
         if platform == "github":
             channel = channel or _repository(catalog, deployment)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bot.catalog.model import Catalog, Kind, Service
 from bot.deployments import plan
-from bot.deployments.model import Data, Deployment, NewDeployment, State
+from bot.deployments.model import Data, Deployment, NewDeployment, Proposal, State
 from bot.errors import Refused
 from bot.policy.model import ReasonCode
 from bot.policy.permissions import may_build
@@ -35,9 +35,9 @@ def refuse_stranger(catalog: Catalog, person: str, service: Service) -> None:
         )
 
 
-def new_build(wish: Wish, *, check: bool) -> NewDeployment:
+def new_build(wish: Wish, *, check: bool, proposal: Proposal | None = None) -> NewDeployment:
     """The row. Its plan keeps the environment whose settings the pipeline has."""
-    data = Data(plan=plan.freeze(wish.service, wish.target), author=wish.author, check=check)
+    data = Data(plan=plan.freeze(wish.service, wish.target), author=wish.author, check=check, proposal=proposal)
     return NewDeployment(
         idempotency_key=wish.key,
         service=wish.service.name,
@@ -56,8 +56,9 @@ def new_build(wish: Wish, *, check: bool) -> NewDeployment:
 
 
 def same_on_its_way(tx: Tx, new: NewDeployment) -> Deployment | None:
-    """A build of the same commit that is not over."""
+    """A build of the same commit that is not over. A merge request is told only of its own."""
     for other in rows.open_for(tx, new.service, new.environment):
-        if other.commit == new.commit and other.state is not State.CANCELLING:
+        is_told = new.data.proposal in (None, other.data.proposal)
+        if other.commit == new.commit and other.state is not State.CANCELLING and is_told:
             return other
     return None

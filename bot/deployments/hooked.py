@@ -10,28 +10,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-import structlog
-
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
 from bot.clock import Clock
 from bot.deployments import plan
-from bot.deployments.audience import personal_places
 from bot.deployments.engine import Engine
+from bot.deployments.following import Refusals, Resolver, is_repo, touches
+from bot.deployments.merge_checks import MergeChecks, MergeRequest
 from bot.deployments.model import Deployment, Origin, State
 from bot.deployments.moves import Moves
 from bot.deployments.service import Deployments, Wish
 from bot.errors import Refused
 from bot.pipelines.memory import RunMemory
 from bot.sources.git import Revision
-from bot.store import audit, outbox
 from bot.store import deployments as rows
-from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
-from bot.store.outbox import NewNotice, Notice
 from bot.store.runs import deployment_of
-
-log = structlog.get_logger(__name__)
 
 _ATTEMPT = re.compile(r"-[rsu]\d+$")
 SKIP = re.compile(r"\[(?:skip[ -](?:deploy|ci)|(?:deploy|ci)[ -]skip|no[ -](?:deploy|ci))\]", re.IGNORECASE)
@@ -96,16 +90,8 @@ class Hooked(Protocol):
         """Start what the catalog wants started by itself; returns what came of it, one line each."""
         ...
 
-
-class Resolver(Protocol):
-    """Finds revisions."""
-
-    async def resolve(self, repo: str, ref: str | None, branch: str, naming: str = "") -> Revision:
-        """The commit a name stands for, read anew from the repository."""
-        ...
-
-    async def contains(self, repo: str, branch: str, commit: str) -> bool:
-        """Whether a commit that `resolve` found is on the branch."""
+    async def proposed(self, change: MergeRequest) -> Sequence[str]:
+        """Check a merge request as the catalog wants it; returns what came of it, one line each."""
         ...
 
 
@@ -134,6 +120,8 @@ class Events:
         self._sources = sources
         self._directory = directory
         self._clock = clock
+        self._refusals = Refusals(db, catalog, moves, clock)
+        self._checks = MergeChecks(db, catalog, engine, moves, deployments, sources, directory, clock)
 
     async def run_changed(self, hint: RunHint) -> bool:
         """Have the deployment look at its run now. False: no deployment follows it."""
@@ -178,6 +166,10 @@ class Events:
             return [*woken, "skipped: the commit's message says so"]
         return [*woken, *[await self._start(push, service, target) for service, target in wanted]]
 
+    async def proposed(self, change: MergeRequest) -> Sequence[str]:
+        """See `MergeChecks.proposed`."""
+        return await self._checks.proposed(change)
+
     # --- inside
 
     async def _wake_proposed(self, push: Push) -> list[str]:
@@ -198,7 +190,7 @@ class Events:
 
     def _followers(self, push: Push) -> Iterator[tuple[Service, Target]]:
         for service in self._catalog().services.values():
-            if _is_repo(resolve_repo(self._directory, service.repo), push.repo):
+            if is_repo(resolve_repo(self._directory, service.repo), push.repo):
                 for target in service.targets.values():
                     if _follows(target, push):
                         yield service, target
@@ -265,22 +257,12 @@ class Events:
             self._moves.announce_changed(ended.id, ended)
 
     async def _refused(self, name: str, who: str, code: str, text: str, push: Push | None = None) -> str:
-        """On record, and told to the person: nobody else would ever know why nothing happened."""
-        at = self._clock()
-        entry = AuditEntry(at, who[:128], "push:deploy", name[:255], "refused", code[:64], text[:1000])
-
-        def work(tx: Tx) -> None:
-            audit.append(tx, entry)
-            for platform, place in personal_places(self._catalog(), who, self._moves.platforms)[:1] if push else ():
-                said = f"Your {push.what} did not deploy {name}." if push is not None else ""
-                key = f"push:{push.provider}:{push.commit}:{push.tag}:{name}:{platform}" if push is not None else ""
-                content = {"text": f"{said} {text}"[:3000], "card": None}
-                outbox.put(tx, NewNotice(key[:255], platform, place, Notice.MESSAGE, content=content, priority=1), at)
-
-        await self._db.run(work)
-        self._moves.announce_changed(0)
-        log.info("push_refused", target=name, code=code)
-        return f"{name}: refused ({code})"
+        if push is None:
+            return await self._refusals.note("push:deploy", name, who, code, text)
+        key = f"push:{push.provider}:{push.commit}:{push.tag}:{name}"
+        return await self._refusals.note(
+            "push:deploy", name, who, code, text, f"Your {push.what} did not deploy {name}.", key
+        )
 
 
 def _wake(tx: Tx, intent: str, at: datetime) -> int | None:
@@ -298,7 +280,7 @@ def _follows(target: Target, push: Push) -> bool:
     """Whether this push deploys the target by itself. A tag is about the whole repository: paths do not count."""
     if push.tag:
         return any(fnmatchcase(push.tag, pattern) for pattern in target.auto_deploy_tags)
-    return target.auto_deploy and fnmatchcase(push.branch, target.branch) and _touches(target.paths, push.files)
+    return target.auto_deploy and fnmatchcase(push.branch, target.branch) and touches(target.paths, push.files)
 
 
 def _proposes(one: Deployment, push: Push) -> bool:
@@ -307,15 +289,4 @@ def _proposes(one: Deployment, push: Push) -> bool:
     rule = gitops.merge_request
     if rule is None or gitops.branch != push.branch:
         return False
-    return rule.project.casefold() == push.repo.casefold() if rule.project else _is_repo(gitops.repo, push.repo)
-
-
-def _is_repo(address: str, name: str) -> bool:
-    """Whether an address (URL, `git@host:group/name.git`, path) is that of `group/name`."""
-    tail = address.removesuffix("/").removesuffix(".git").replace(":", "/")
-    return bool(name) and f"/{tail}".casefold().endswith(f"/{name}".casefold())
-
-
-def _touches(patterns: Sequence[str], files: Sequence[str]) -> bool:
-    """Whether a file fits. Without patterns, or where the files are not known, everything counts."""
-    return not patterns or not files or any(fnmatchcase(file, pattern) for file in files for pattern in patterns)
+    return rule.project.casefold() == push.repo.casefold() if rule.project else is_repo(gitops.repo, push.repo)

@@ -246,12 +246,21 @@ class Ask(_Record):
         return not self.wish
 
 
+class Proposal(_Record):
+    """The merge request that a check is about. repo: `group/name` it is to be merged in."""
+
+    provider: str
+    repo: str
+    number: int
+    url: str = ""
+
+
 class Data(_Record):
     """What the steps need again and the card shows; everything here is decided once and then only read.
 
     run_attempt: counts pipeline runs; more than one only after a run was interrupted from outside. size: commits that
     ship, None: not known. not_before: it waits in the queue until then; at_window: for the next window, whenever it is.
-    check: of a build, that it is of the check pipeline, which leaves no release.
+    check: of a build, that it is of the check pipeline, which leaves no release. given_up: why it is wanted no more.
     """
 
     stages: tuple[StageNote, ...] = ()
@@ -260,6 +269,8 @@ class Data(_Record):
     run_url: str = ""
     run_attempt: int = 1
     check: bool = False
+    proposal: Proposal | None = None
+    given_up: str = ""
     reused: bool = False
     artifact: str = ""
     gates: tuple[GateNote, ...] = ()

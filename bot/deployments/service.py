@@ -21,6 +21,7 @@ from bot.deployments.model import (
     Emergency,
     NewDeployment,
     Origin,
+    Proposal,
     State,
     release_subject,
 )
@@ -163,10 +164,13 @@ class Deployments:
         self._changed(deployment.id)
         return Started(deployment, verdict, joined)
 
-    async def build(self, wish: Wish, *, check: bool = False) -> Started:
-        """Queue a run of the service's pipeline alone, or join the one of the same commit. Raises Refused."""
+    async def build(self, wish: Wish, *, check: bool = False, proposal: Proposal | None = None) -> Started:
+        """Queue a run of the service's pipeline alone, or join the one of the same commit. Raises Refused.
+
+        proposal: the merge request that is told how it goes.
+        """
         builds.refuse_stranger(self._catalog(), wish.person.id, wish.service)
-        at, new = self._clock(), builds.new_build(wish, check=check)
+        at, new = self._clock(), builds.new_build(wish, check=check, proposal=proposal)
 
         def work(tx: Tx) -> tuple[Deployment, bool]:
             if rows.find_by_key(tx, wish.key) is None:

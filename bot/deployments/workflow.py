@@ -578,7 +578,8 @@ class Workflow:
             await pipeline.cancel(request)
             return Stay(self._clock() + self._poll, _noted(seen, run))
         data = _noted(seen, run) if run is not None else seen.data
-        return Go(State.CANCELLED, data, actor=seen.data.cancelled_by)
+        ended = State.SUPERSEDED if seen.data.given_up else State.CANCELLED
+        return Go(ended, data, note=seen.data.given_up, actor=seen.data.cancelled_by)
 
     async def rolling_back(self, seen: Deployment) -> Outcome:
         """Write the version from before, bring it to run and see it run; a state like any other."""

@@ -138,6 +138,14 @@ class Source:
         finished = await mirror.git("diff", "--name-only", "-z", "--no-renames", old, new, "--", check=False)
         return [path for path in finished.out.decode(errors="replace").split("\0") if path] if not finished.code else []
 
+    async def brought(self, repo: str, branch: str, commit: str) -> list[str]:
+        """Paths that a commit changes since it left the branch, as last fetched by `resolve`; none if not known."""
+        if not (is_safe_ref(branch) and _FULL_COMMIT.fullmatch(commit)):
+            return []
+        between = f"refs/heads/{branch}...{commit}"
+        finished = await self.mirror(repo).git("diff", "--name-only", "-z", "--no-renames", between, "--", check=False)
+        return [path for path in finished.out.decode(errors="replace").split("\0") if path] if not finished.code else []
+
     async def read(self, repo: str, commit: str, path: str, limit: int = 262_144) -> bytes | None:
         """A file of a commit that `resolve` found; None if there is no such file.
 

@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.deployments.hooked import GateHint, Push, RunHint
+from bot.deployments.merge_checks import MergeRequest
 from bot.pipelines.base import INTENT_MARK
 
-Event = RunHint | GateHint | Push | None
+Event = RunHint | GateHint | Push | MergeRequest | None
 """None: genuine, and of no use to us."""
 
 BRANCH, TAG = "refs/heads/", "refs/tags/"
 
 
 def read_github(headers: Mapping[str, str], body: Any) -> Event:
-    """Runs and jobs of workflows, and pushes of branches and tags; a merge is a push too."""
+    """Runs and jobs of workflows, pushes of branches and tags (a merge is a push too), and pull requests."""
     match headers.get("x-github-event"):
         case "workflow_run":
             return RunHint("github", run_id=str(body["workflow_run"]["id"]))
@@ -28,7 +29,37 @@ def read_github(headers: Mapping[str, str], body: Any) -> Event:
             return RunHint("github", run_id=str(body["workflow_job"]["run_id"]))
         case "push":
             return _github_push(headers, body)
+        case "pull_request":
+            return _pull_request(headers, body)
     return None
+
+
+NEW_HEAD = frozenset({"opened", "reopened", "synchronize", "ready_for_review"})
+"""Actions of a pull request after which its head is to be looked at; so is a change of the branch it goes to."""
+
+
+def _pull_request(headers: Mapping[str, str], body: Any) -> MergeRequest | None:
+    action, request = body["action"], body["pull_request"]
+    retargeted = action == "edited" and "base" in (body.get("changes") or {})
+    if action not in NEW_HEAD and action != "closed" and not retargeted:
+        return None
+    head, base, sender = request["head"], request["base"], body.get("sender") or {}
+    own, theirs = (base.get("repo") or {}).get("id"), (head.get("repo") or {}).get("id")
+    return MergeRequest(
+        provider="github",
+        event_id=headers.get("x-github-delivery", ""),
+        repo=str(body["repository"]["full_name"]),
+        number=int(request["number"]),
+        branch=str(head["ref"]),
+        into=str(base["ref"]),
+        commit=str(head["sha"]),
+        is_open=request["state"] == "open",
+        is_draft=bool(request.get("draft")),
+        # The repository of a fork may be gone.
+        is_fork=own is None or own != theirs,
+        user=str(sender.get("login") or ""),
+        url=str(request.get("html_url") or ""),
+    )
 
 
 def _github_push(headers: Mapping[str, str], body: Any) -> Push | None:
@@ -52,7 +83,7 @@ def _github_push(headers: Mapping[str, str], body: Any) -> Push | None:
 
 
 def read_gitlab(headers: Mapping[str, str], body: Any) -> Event:
-    """Pipelines, jobs (whose kind is `build`), and pushes of branches and tags."""
+    """Pipelines, jobs (whose kind is `build`), pushes of branches and tags, and merge requests."""
     match body.get("object_kind"):
         case "pipeline":
             attributes = body["object_attributes"]
@@ -61,7 +92,35 @@ def read_gitlab(headers: Mapping[str, str], body: Any) -> Event:
             return RunHint("gitlab", run_id=str(body["pipeline_id"]))
         case "push" | "tag_push":
             return _gitlab_push(headers, body)
+        case "merge_request":
+            return _merge_request(headers, body)
     return None
+
+
+def _merge_request(headers: Mapping[str, str], body: Any) -> MergeRequest | None:
+    request, changes, user = body["object_attributes"], body.get("changes") or {}, body.get("user") or {}
+    action = request.get("action")
+    # An update without `oldrev` brought no commits; it may have ended the draft, or changed where it goes.
+    updated = request.get("oldrev") or {"draft", "work_in_progress", "target_branch"} & set(changes)
+    if action not in ("open", "reopen", "close", "merge") and not (action == "update" and updated):
+        return None
+    source, target = request.get("source_project_id"), request.get("target_project_id")
+    email = str(user.get("email") or "")
+    return MergeRequest(
+        provider="gitlab",
+        event_id=headers.get("idempotency-key") or headers.get("x-gitlab-event-uuid", ""),
+        repo=str(body["project"]["path_with_namespace"]),
+        number=int(request["iid"]),
+        branch=str(request["source_branch"]),
+        into=str(request["target_branch"]),
+        commit=str(request["last_commit"]["id"]),
+        is_open=request["state"] == "opened",
+        is_draft=bool(request.get("draft") or request.get("work_in_progress")),
+        is_fork=source is None or source != target,
+        user=str(user.get("username") or ""),
+        email=email if "@" in email else "",  # `[REDACTED]` of who hides it
+        url=str(request.get("url") or ""),
+    )
 
 
 def _gitlab_push(headers: Mapping[str, str], body: Any) -> Push | None:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from bot.clock import Clock
 from bot.deployments.hooked import GateHint, Hooked, Push, RunHint
+from bot.deployments.merge_checks import MergeRequest
 from bot.errors import SlipwayError
 from bot.web import hook_bodies as bodies
 from bot.web import signatures
@@ -116,11 +117,13 @@ async def _answered(
     return JSONResponse({"status": said[0] if said else "ignored", "detail": list(said)}, 202 if said else 200)
 
 
-async def _done(event: RunHint | GateHint | Push, hooked: Hooked) -> Sequence[str]:
+async def _done(event: RunHint | GateHint | Push | MergeRequest, hooked: Hooked) -> Sequence[str]:
     if isinstance(event, RunHint):
         return ("woken",) if await hooked.run_changed(event) else ()
     if isinstance(event, GateHint):
         return ("woken",) if await hooked.gate_changed(event) else ()
+    if isinstance(event, MergeRequest):
+        return await hooked.proposed(event)
     return await hooked.pushed(event)
 
 

@@ -56,9 +56,11 @@ class FakeGitHub:
         self.tokens: list[str] = []
         self.deployments: list[dict[str, Any]] = []
         self.statuses: list[str] = []
+        self.check_runs: list[dict[str, Any]] = []
+        self.commit_statuses: list[tuple[str, dict[str, Any]]] = []
         self.claims: list[dict[str, Any]] = []
         self.valid: set[str] = {TOKEN}
-        self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST"])]))
+        self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST", "PATCH"])]))
 
     async def _serve(self, request: Request) -> Response:
         parts = request.url.path.strip("/").split("/")
@@ -71,6 +73,8 @@ class FakeGitHub:
             return JSONResponse({"message": "Bad credentials"}, 401)
         if parts[:4] == ["repos", self.owner, self.repository, "deployments"]:
             return await self._deployment(request, parts[4:])
+        if parts[:3] == ["repos", self.owner, self.repository] and parts[3:4] != ["actions"]:
+            return await self._said(request, parts[3:], is_app=token.startswith("ghs_"))
         if parts[:4] != ["repos", self.owner, self.repository, "actions"]:
             return JSONResponse({"message": "Not Found"}, 404)
         match request.method, parts[4:]:
@@ -95,6 +99,26 @@ class FakeGitHub:
         else:
             self.deployments.append({"id": 15, **body})
         return JSONResponse(self.deployments[-1], 201)
+
+    async def _said(self, request: Request, rest: list[str], *, is_app: bool) -> Response:
+        """Check runs, which only Apps may make, and commit statuses."""
+        match request.method, rest:
+            case "GET", ["commits", sha, "check-runs"]:
+                found = [one for one in self.check_runs if one["head_sha"] == sha]
+                return JSONResponse({"total_count": len(found), "check_runs": found})
+            case "POST" | "PATCH", ["check-runs", *_] if not is_app:
+                return JSONResponse({"message": "You must authenticate via a GitHub App."}, 403)
+            case "POST", ["check-runs"]:
+                self.check_runs.append({"id": 40 + len(self.check_runs), **await request.json()})
+                return JSONResponse(self.check_runs[-1], 201)
+            case "PATCH", ["check-runs", number]:
+                run = next(one for one in self.check_runs if one["id"] == int(number))
+                run |= await request.json()
+                return JSONResponse(run)
+            case "POST", ["statuses", sha]:
+                self.commit_statuses.append((sha, await request.json()))
+                return JSONResponse({"id": len(self.commit_statuses)}, 201)
+        return JSONResponse({"message": "Not Found"}, 404)
 
     def _install(self, jwt: str) -> Response:
         self.claims.append(json.loads(base64.urlsafe_b64decode(jwt.split(".")[1] + "==")))
@@ -193,6 +217,22 @@ class FakeGitHub:
 def signature(secret: str, body: bytes) -> str:
     """As GitHub signs a delivery."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def pull_request_hook(commit: str, branch: str, action: str = "opened", **more: Any) -> bytes:
+    """A `pull_request` delivery of `repos/app`, into `main`. more: over its fields, and `sender`."""
+    sender = more.pop("sender", "ada")
+    repo = {"id": 1, "full_name": "repos/app"}
+    request = {
+        "number": 9,
+        "state": "closed" if action == "closed" else "open",
+        "draft": False,
+        "html_url": "https://github.example/repos/app/pull/9",
+        "head": {"ref": branch, "sha": commit, "repo": repo},
+        "base": {"ref": "main", "sha": "0" * 40, "repo": repo},
+    }
+    body = {"action": action, "pull_request": request | more, "repository": repo, "sender": {"login": sender}}
+    return json.dumps(body).encode()
 
 
 def run_hook(run: int, workflow: str = "release.yml", action: str = "completed", title: str = "") -> bytes:

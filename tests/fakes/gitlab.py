@@ -61,6 +61,7 @@ class FakeGitLab:
         self.reports = False
         self.posts = 0
         self.played: list[int] = []
+        self.statuses: list[tuple[str, dict[str, Any]]] = []
         self.freeze_periods: list[dict[str, Any]] = []
         self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST"])]))
 
@@ -82,6 +83,8 @@ class FakeGitLab:
                 return self._create(await request.json())
             case "GET", ["freeze_periods"]:
                 return JSONResponse(self.freeze_periods)
+            case "POST", ["statuses", sha]:
+                return self._status(sha, await request.json())
             case "GET", ["pipelines"]:
                 return self._list(request)
             case _, ["pipelines", number, *rest] if int(number) in self.pipelines:
@@ -89,6 +92,16 @@ class FakeGitLab:
             case _, ["jobs", number, verb]:
                 return self._job(request, int(number), verb)
         return JSONResponse({"message": "404 Not Found"}, 404)
+
+    def _status(self, sha: str, body: dict[str, Any]) -> Response:
+        last: dict[str, Any] = next(
+            (one for at, one in reversed(self.statuses) if (at, one["name"]) == (sha, body["name"])), {}
+        )
+        if last.get("state") == body["state"]:
+            said = f"Cannot transition status via :{body['state']} from :{body['state']}"
+            return JSONResponse({"message": said}, 400)
+        self.statuses.append((sha, body))
+        return JSONResponse({"id": len(self.statuses), "status": body["state"]}, 201)
 
     def _create(self, body: dict[str, Any]) -> Response:
         self.posts += 1
@@ -207,3 +220,28 @@ def pipeline_hook(pipeline: int, intent: str, status: str = "success") -> bytes:
     attributes = {"id": pipeline, "ref": "main", "status": status, "source": "api", "variables": variables}
     project = {"id": 1, "path_with_namespace": "team/hello"}
     return json.dumps({"object_kind": "pipeline", "object_attributes": attributes, "project": project}).encode()
+
+
+def merge_request_hook(commit: str, branch: str, action: str = "open", **more: Any) -> bytes:
+    """A Merge Request Hook of `repos/app`, into `main`. more: over its attributes, and `changes` and `email`."""
+    changes, email = more.pop("changes", {}), more.pop("email", "developer@slipway.example")
+    attributes = {
+        "iid": 9,
+        "action": action,
+        "state": {"close": "closed", "merge": "merged"}.get(action, "opened"),
+        "draft": False,
+        "url": "https://gitlab.example/repos/app/-/merge_requests/9",
+        "source_branch": branch,
+        "target_branch": "main",
+        "source_project_id": 1,
+        "target_project_id": 1,
+        "last_commit": {"id": commit},
+    }
+    body = {
+        "object_kind": "merge_request",
+        "user": {"username": "dana", "email": email},
+        "project": {"id": 1, "path_with_namespace": "repos/app"},
+        "object_attributes": attributes | more,
+        "changes": changes,
+    }
+    return json.dumps(body).encode()

@@ -21,6 +21,7 @@ from bot.app import App, Outside
 from bot.chat.base import IncomingCommand
 from bot.clock import utc_now
 from bot.deployments.hooked import GateHint, Push, RunHint
+from bot.deployments.merge_checks import MergeRequest
 from bot.errors import CatalogInvalid
 from bot.store import inbox
 from bot.web.webhooks import webhook_routes
@@ -58,6 +59,10 @@ class Deaf:
 
     async def pushed(self, push: Push) -> Sequence[str]:
         assert isinstance(push.branch, str)
+        return ()
+
+    async def proposed(self, change: MergeRequest) -> Sequence[str]:
+        assert isinstance(change.number, int)
         return ()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.deployments.hooked import GateHint, Push, RunHint
+from bot.deployments.merge_checks import MergeRequest
 from bot.web import hook_bodies as bodies
 from bot.web.hook_bodies import Event
 
@@ -43,12 +44,72 @@ def test_runs_are_named_by_their_number(read: Any, name: str, hint: RunHint) -> 
     assert read(name) == hint
 
 
-@pytest.mark.parametrize("read_and_name", [(github, "github-pull_request"), (github, "github-push-tag-deleted")])
-def test_what_is_of_no_use_is_none(read_and_name: tuple[Any, str]) -> None:
-    """Merge requests come as pushes of what they merged; a deleted ref deploys nothing."""
-    read, name = read_and_name
-    assert read(name) is None
-    assert gitlab("gitlab-merge_request") is None
+def test_what_is_of_no_use_is_none() -> None:
+    """A deleted ref deploys nothing."""
+    assert github("github-push-tag-deleted") is None
+
+
+def test_a_merge_request_is_read() -> None:
+    """Its head, where it goes, and who did it; both come from the repository they go to, and one is closed."""
+    pull, merge = github("github-pull_request"), gitlab("gitlab-merge_request")
+    assert isinstance(pull, MergeRequest)
+    assert isinstance(merge, MergeRequest)
+    assert (pull.repo, pull.number, pull.branch, pull.into) == ("Codertocat/Hello-World", 2, "changes", "master")
+    assert (pull.commit, pull.user, pull.event_id) == ("ec26c3e57ca3a959ca5aad62de7213c562f8c821", "Codertocat", "d1")
+    assert (pull.is_open, pull.is_draft, pull.is_fork, pull.what) == (False, False, False, "pull request #2")
+    assert (merge.repo, merge.number, merge.branch, merge.into) == ("gitlabhq/gitlab-test", 1, "ms-viewport", "master")
+    assert (merge.commit, merge.user, merge.email) == (
+        "da1560886d4f094c3e6c9ef40349f7d38b5d27d7",
+        "user1",
+        "user1@example.com",
+    )
+    assert (merge.is_open, merge.is_draft, merge.is_fork, merge.what) == (True, False, False, "merge request !1")
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"action": "labeled"}, None),
+        ({"action": "edited", "changes": {"title": {}}}, None),
+        ({"action": "edited", "changes": {"base": {}}}, (True, False)),
+        ({"action": "synchronize"}, (True, False)),
+        ({"action": "ready_for_review"}, (True, False)),
+        ({"action": "synchronize", "repo": None}, (True, True)),
+        ({"action": "opened", "repo": {"id": 7}}, (True, True)),
+        ({"action": "closed", "state": "closed"}, (False, False)),
+    ],
+)
+def test_a_pull_request_counts_when_its_head_is_new(change: dict[str, Any], wanted: tuple[bool, bool] | None) -> None:
+    """Labels and titles change nothing; a head whose repository is another, or gone, is a fork's."""
+    body = sample("github-pull_request")
+    if "repo" in change:
+        body["pull_request"]["head"]["repo"] = change.pop("repo")
+    body["pull_request"]["state"] = change.pop("state", "open")
+    read = bodies.read_github({"x-github-event": "pull_request"}, body | change)
+    assert (read and (read.is_open, read.is_fork)) == wanted  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "changes", "wanted"),
+    [
+        ({"action": "approved"}, {}, None),
+        ({"action": "update"}, {"title": {}}, None),
+        ({"action": "update", "oldrev": "a" * 40}, {}, (True, False)),
+        ({"action": "update"}, {"draft": {"previous": True, "current": False}}, (True, False)),
+        ({"action": "update"}, {"target_branch": {}}, (True, False)),
+        ({"action": "open", "source_project_id": 8}, {}, (True, True)),
+        ({"action": "open", "source_project_id": None}, {}, (True, True)),
+        ({"action": "merge", "state": "merged"}, {}, (False, False)),
+    ],
+)
+def test_a_merge_request_counts_when_its_head_is_new(
+    attributes: dict[str, Any], changes: dict[str, Any], wanted: tuple[bool, bool] | None
+) -> None:
+    """As a pull request; an update without `oldrev` brought no commits."""
+    body = sample("gitlab-merge_request")
+    body["object_attributes"] |= attributes
+    read = bodies.read_gitlab({}, body | {"changes": changes})
+    assert (read and (read.is_open, read.is_fork)) == wanted  # type: ignore[union-attr]
 
 
 def test_a_push_is_read() -> None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from bot.clock import utc_now
 from bot.deployments.hooked import GateHint, Push, RunHint
+from bot.deployments.merge_checks import MergeRequest
 from bot.web.limits import BodyLimits, Lane, Strangers
 from bot.web.webhooks import webhook_routes
 
@@ -123,6 +124,9 @@ class Counting:
         return True
 
     async def pushed(self, push: Push) -> Sequence[str]:
+        return ()
+
+    async def proposed(self, change: MergeRequest) -> Sequence[str]:
         return ()
 
 
