@@ -17,6 +17,7 @@ from bot.deployments.model import State
 from tests.acceptance.test_webhooks import hooked
 from tests.fakes.github import FakeGitHub, pull_request_hook, signature
 from tests.fakes.gitlab import TOKEN, FakeGitLab, merge_request_hook
+from tests.fakes.repositories import git
 from tests.fakes.serving import serving
 from tests.support.world import PEOPLE, World, make_world
 
@@ -200,6 +201,7 @@ async def test_the_catalog_says_which_are_checked(checked: World) -> None:
     async with hooked(checked) as (slipway, client):
         said = await pulled(client, pull_request_hook(commit, "refunds", draft=True), "2")
         assert said["status"] == "app pull request #9: touches nothing of it"
+    git(checked.source, "checkout", "--quiet", "main")
     checked.push("main goes on, which is not of the merge request")
     set_up(checked, check_drafts=True, paths=["message.txt"])
     async with hooked(checked) as (slipway, client):
