@@ -22,6 +22,7 @@ from bot.clock import Clock, utc_now
 from bot.delivery.argocd_api import AppRef, ArgoApi, Busy, Follower
 from bot.delivery.argocd_evidence import evidence, merged, running_pods
 from bot.delivery.argocd_model import INTENT, Application, Resource, View, Wanted, judge, with_children
+from bot.delivery.argocd_refresh import GRACE, Refreshes
 from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
 from bot.delivery.places import summed
 from bot.delivery.rollouts import is_inconclusive, pause_of
@@ -93,8 +94,12 @@ class ArgoCD:
         *,
         clock: Clock = utc_now,
         window_pause: timedelta = timedelta(seconds=10),
+        grace: timedelta = GRACE,
     ) -> None:
-        """apis: by the name used in the catalog. window_pause: between two questions about a closed sync window."""
+        """apis: by the name used in the catalog. window_pause: between two questions about a closed sync window.
+
+        grace: how long Argo CD has to compare by itself before it is asked to.
+        """
         self._followers = {name: Follower(api, changed=partial(self._changed, name)) for name, api in apis.items()}
         self._listener: Callable[[str], None] = lambda intent: None
         self._interest: dict[tuple[str, tuple[str, str]], str] = {}
@@ -102,7 +107,7 @@ class ArgoCD:
         self._clock = clock
         self._window_pause = window_pause
         self._locks: dict[AppRef, asyncio.Lock] = {}
-        self._refreshing: dict[AppRef, asyncio.Task[None]] = {}
+        self._refreshes = Refreshes(self._compared, grace)
         self._closed: dict[AppRef, tuple[datetime, str]] = {}
         self._known: dict[tuple[str, str], bool] = {}
         self._cancelled: set[str] = set()
@@ -119,9 +124,7 @@ class ArgoCD:
 
     async def close(self) -> None:
         """End streams and connections."""
-        for task in self._refreshing.values():
-            task.cancel()
-        await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
+        await self._refreshes.close()
         await asyncio.gather(*(follower.close() for follower in self._followers.values()))
 
     # --- the protocol
@@ -292,8 +295,7 @@ class ArgoCD:
         view = judge(app, wanted, self._clock())
         if view is None:
             return None
-        if view.stale:
-            self._refresh(ref)
+        self._mark(ref, view.stale)
         if view.progress.state is SyncState.SUCCEEDED and app.children:
             view = await self._with_children(ref, request, app, wanted, view)
         return replace(view.progress, told=self._follower(ref).is_live)
@@ -307,9 +309,8 @@ class ArgoCD:
             self._interest[one.server, (one.namespace, one.name)] = request.intent
         children = await asyncio.gather(*(self._app(one) for one in below))
         found = with_children(app, children, wanted, self._clock(), view.progress)
-        if found.stale:
-            for one in below:
-                self._refresh(one)
+        for one in below:
+            self._mark(one, found.stale)
         return found
 
     async def _wanted(self, request: SyncRequest, options: ArgoOptions, app: Application) -> Wanted:
@@ -394,18 +395,15 @@ class ArgoCD:
         self._closed[ref] = (now + self._window_pause, sentence)
         return sentence
 
-    def _refresh(self, ref: AppRef) -> None:
-        """Have Argo CD compare again, in the background: the request is held until it has."""
-        task = self._refreshing.get(ref)
-        if task is None or task.done():
-            self._refreshing[ref] = asyncio.create_task(self._refreshed(ref), name=f"refresh-{ref.name}")
+    def _mark(self, ref: AppRef, stale: bool) -> None:
+        """Whether what is known of it is too old to be believed."""
+        if stale:
+            self._refreshes.want(ref)
+        else:
+            self._refreshes.drop(ref)
 
-    async def _refreshed(self, ref: AppRef) -> None:
-        try:
-            await self._follower(ref).fetch(ref, refresh=True)
-        except ProviderError as error:
-            log.info("argocd_refresh_failed", application=ref.name, error=error.message)
-        await asyncio.sleep(1.0)  # Not again at once: each refresh costs Argo CD a comparison.
+    async def _compared(self, ref: AppRef) -> None:
+        await self._follower(ref).fetch(ref, refresh=True)
 
     async def _running(self, ref: AppRef, options: ArgoOptions, target: Target) -> Running | None:
         app = await self._app(ref)

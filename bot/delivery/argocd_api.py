@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import aiohttp
 import structlog
 from pydantic import SecretStr
+from pydantic_core import from_json
+from yarl import URL
 
 from bot import logs
 from bot.delivery.argocd_model import Application, Json, parse_application
@@ -26,6 +28,8 @@ from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, Provider
 
 log = structlog.get_logger(__name__)
 
+TIMEOUT = 10.0
+"""Seconds for an answer."""
 REFRESH_TIMEOUT = 90.0
 """Seconds for `refresh=normal`, which holds the request until the application was compared."""
 SILENCE = 45.0
@@ -87,6 +91,22 @@ class Busy(ProviderUnavailable):
     """Another operation is in place, or a sync window is closed: not now, but later by itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back, whole."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """Raises ValueError: it is none."""
+        return from_json(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+
 class ArgoApi:
     """One Argo CD over HTTP. `close()` ends its connections."""
 
@@ -96,19 +116,24 @@ class ArgoApi:
         self._server = server
         self._session = ""
         self._login = asyncio.Lock()
-        verify = ssl.create_default_context(cafile=str(server.ca_file)) if server.ca_file else True
-        self._http = httpx.AsyncClient(
-            base_url=server.url.rstrip("/"),
-            timeout=httpx.Timeout(10.0, pool=5.0),
-            follow_redirects=False,
-            trust_env=False,
-            verify=verify,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=8),
-        )
+        self._verify = ssl.create_default_context(cafile=str(server.ca_file)) if server.ca_file else True
+        self._open: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """End all connections."""
-        await self._http.aclose()
+        if self._open is not None:
+            await self._open.close()
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        """Its connections, from the first request on: they belong to the loop that is running then."""
+        if self._open is None:
+            connector = aiohttp.TCPConnector(limit=32, ssl=self._verify)
+            self._open = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._open
+
+    def _url(self, path: str) -> URL:
+        return URL(self._server.url.rstrip("/") + path, encoded=True)
 
     # --- who we are
 
@@ -218,20 +243,19 @@ class ArgoApi:
         """
         params = {"resourceVersion": str(version), "fields": ",".join(["result.type", *_stream_fields()])}
         headers = {**await self._headers(), "Accept": "text/event-stream"}
-        timeout = httpx.Timeout(10.0, read=SILENCE)
+        url = self._url("/api/v1/stream/applications")
         try:
-            async with self._http.stream(
-                "GET", "/api/v1/stream/applications", params=params, headers=headers, timeout=timeout
+            async with self._http.get(
+                url, params=params, headers=headers, timeout=_within(SILENCE), allow_redirects=False
             ) as response:
-                if response.status_code != 200:
-                    await response.aread()
-                    raise self._error(response, writing=False)
+                if response.status != 200:
+                    raise self._error(_Answer(response.status, await response.read()), writing=False)
                 yield None
-                async for line in response.aiter_lines():
+                async for line in _lines(response.content):
                     found = _stream_event(line, wanted)
                     if found is not None:
                         yield found
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise self._lost(error, writing=False) from error
 
     # --- one request
@@ -264,28 +288,49 @@ class ArgoApi:
         params: Mapping[str, str] | None = None,
         content: str | None = None,
         timeout: float | None = None,
-    ) -> httpx.Response:
+    ) -> _Answer:
         response = await self._once(method, path, params, content, timeout)
-        if response.status_code == 401 and self._server.password is not None:
+        if response.status == 401 and self._server.password is not None:
             self._session = ""  # A session lives for a day, and its renewal comes in a cookie we do not keep.
             response = await self._once(method, path, params, content, timeout)
-        if response.status_code >= 300:
+        if response.status >= 300:
             raise self._error(response, writing=method != "GET")
         return response
 
     async def _once(
         self, method: str, path: str, params: Mapping[str, str] | None, content: str | None, timeout: float | None
-    ) -> httpx.Response:
+    ) -> _Answer:
         headers = await self._headers()
         if method != "GET":
             headers["Content-Type"] = "application/json"  # Exactly so, on a DELETE without a body too.
-        limit = httpx.USE_CLIENT_DEFAULT if timeout is None else httpx.Timeout(10.0, read=timeout)
+        return await self._exchange(method, path, params, content, headers, timeout or TIMEOUT, writing=method != "GET")
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        content: str | None,
+        headers: Mapping[str, str],
+        timeout: float,
+        *,
+        writing: bool,
+    ) -> _Answer:
+        """writing: whether it may have changed something if no answer comes."""
+        data = content.encode() if content is not None else None
         try:
-            return await self._http.request(
-                method, path, params=params, content=content, headers=headers, timeout=limit
-            )
-        except httpx.HTTPError as error:
-            raise self._lost(error, writing=method != "GET") from error
+            async with self._http.request(
+                method,
+                self._url(path),
+                params=params,
+                data=data,
+                headers=headers,
+                timeout=_within(timeout),
+                allow_redirects=False,
+            ) as response:
+                return _Answer(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._lost(error, writing=writing) from error
 
     async def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {await self._token()}"}
@@ -307,21 +352,18 @@ class ArgoApi:
 
     async def _new_session(self) -> str:
         password = self._server.password.get_secret_value() if self._server.password is not None else ""
-        try:
-            response = await self._http.post(
-                "/api/v1/session", json={"username": self._server.username, "password": password}
-            )
-        except httpx.HTTPError as error:
-            raise self._lost(error, writing=False) from error
-        if response.status_code != 200:
+        body = json.dumps({"username": self._server.username, "password": password})
+        kind = {"Content-Type": "application/json"}
+        response = await self._exchange("POST", "/api/v1/session", None, body, kind, TIMEOUT, writing=False)
+        if response.status != 200:
             raise self._error(response, writing=False)
         return str(response.json().get("token") or "")
 
     # --- errors
 
-    def _lost(self, error: httpx.HTTPError, *, writing: bool) -> ProviderError:
+    def _lost(self, error: Exception, *, writing: bool) -> ProviderError:
         reason = type(error).__name__
-        never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
+        never_sent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
         if writing and not never_sent:
             message = f"Argo CD {self.name!r} did not answer ({reason}); what it did is looked up."
             return OutcomeUnknown(message, hint="Nothing to do.")
@@ -333,11 +375,11 @@ class ArgoApi:
         hint = "Check that its address is Argo CD's and not a login page's."
         return ProviderUnavailable(message, hint=hint) if method == "GET" else OutcomeUnknown(message, hint=hint)
 
-    def _error(self, response: httpx.Response, *, writing: bool) -> ProviderError:
+    def _error(self, response: _Answer, *, writing: bool) -> ProviderError:
         """Our error for a failed answer. The envelope's `code` is gRPC's; plain text comes from the gateway itself."""
         code, text = _envelope(response)
         text = logs.redact(logs.clean(text))[:300]
-        status = response.status_code
+        status = response.status
         said = f"Argo CD {self.name!r} says: {text or f'HTTP {status}'}".rstrip(".") + "."
         if "operation is already in progress" in text or "blocked by sync window" in text:
             return Busy(said, hint="It is tried again by itself.")
@@ -501,7 +543,7 @@ def _application(body: Json) -> Application:
         raise ProviderUnavailable(message, hint="Check that its version is 2.14 or newer.") from None
 
 
-def _envelope(response: httpx.Response) -> tuple[int, str]:
+def _envelope(response: _Answer) -> tuple[int, str]:
     try:
         body = response.json()
         return int(body.get("code") or 0), str(body.get("message") or body.get("error") or "")
@@ -513,11 +555,25 @@ def _stream_fields() -> list[str]:
     return [f"result.application.{name}" for name in FIELDS]
 
 
-def _stream_event(line: str, wanted: Callable[[str, str], bool]) -> Application | None:
+def _within(silence: float) -> aiohttp.ClientTimeout:
+    """Seconds without a byte; five to get a connection."""
+    return aiohttp.ClientTimeout(total=None, connect=5.0, sock_connect=10.0, sock_read=silence)
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: one event may be a megabyte, which `readline` refuses."""
+    rest = b""
+    async for chunk in content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
+
+
+def _stream_event(line: bytes, wanted: Callable[[str, str], bool]) -> Application | None:
     """One line of server-sent events; None for a sign of life, an empty line, or an application nobody asks about."""
-    if not line.startswith("data:"):
+    if not line.startswith(b"data:"):
         return None
-    message = json.loads(line[5:])
+    message = from_json(line[5:])
     if "error" in message:
         raise ProviderUnavailable("Argo CD has ended its stream.", hint="It is opened again by itself.")
     result: Any = message.get("result") or {}

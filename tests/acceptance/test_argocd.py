@@ -339,7 +339,8 @@ async def test_where_tells_each_cluster_and_a_rollback_what_does_not_go_back(tmp
 
 
 KILLS = int(os.environ.get("ARGO_KILLS", "6"))
-"""How often it is killed; more by `ARGO_KILLS=200 pytest -k killed`."""
+SEED = int(os.environ.get("ARGO_SEED", "7"))
+"""How often it is killed, and by which dice; more by `ARGO_KILLS=200 pytest -k killed`."""
 
 
 async def _life(world: World, fake: FakeArgoCD, number: int) -> asyncio.subprocess.Process:
@@ -352,7 +353,7 @@ async def test_killed_at_random_between_git_and_healthy(tmp_path: Path, fake: Fa
     """kill -9 of a real process at a random moment after the push; answers are lost, streams are cut and Argo CD
     restarts on the way too: one commit, one sync, the right end."""
     world = make_argo_world(tmp_path / "world")
-    dice = random.Random(7)
+    dice = random.Random(SEED)
     fake.pace = 0.1
     for number in range(1, KILLS + 1):
         world.push(f"change {number}")

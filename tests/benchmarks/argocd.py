@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
+import logging
 import resource
 import subprocess
 import sys
 import time
 
+import structlog
 from pydantic import SecretStr
 
 from bot.catalog.model import Target
@@ -20,26 +23,57 @@ from tests.fakes.argocd import TOKEN, FakeArgoCD, Json, running_argocd
 from tests.fakes.catalogs import make_service, make_target
 
 APPS, SECONDS = 1000, 60
+OTHERS, CHATTER = 1000, 20
+"""Applications of the same Argo CD that nobody deploys, and how often one of them changes, per second."""
+RESOURCES = 20
 REVISION = hashlib.sha1(b"1").hexdigest()
 DONE = (SyncState.SUCCEEDED, SyncState.SUSPENDED, SyncState.FAILED)
 
 
-class Stamping(FakeArgoCD):
-    """Writes into each application when it became healthy, to the microsecond."""
+class Busy(FakeArgoCD):
+    """Argo CD on a bad day: writes into each application when it became healthy, to the microsecond."""
 
     def _compare(self, app: Json, revision: str, health: str) -> None:
         app["status"]["summary"] = {"externalURLs": [str(time.time())]}
         super()._compare(app, revision, health)
+        item = {"version": "v1", "kind": "ConfigMap", "namespace": "shop", "status": "Synced"}
+        app["status"]["resources"] += [item | {"name": f"{app['metadata']['name']}-{n}"} for n in range(RESOURCES)]
+
+    def _end(self, app: Json, state: Json, phase: str, message: str) -> None:
+        """It compares by itself half a second after a sync, as the real one does, and the health follows later."""
+        super()._end(app, state, phase, message)
+        self.spawn(self._soon(app, state["syncResult"]["revision"]))
+
+    async def _soon(self, app: Json, revision: str) -> None:
+        await asyncio.sleep(0.5)
+        self._compare(app, revision, "Progressing")
+
+    async def chatter(self) -> None:
+        """What other people's applications do meanwhile."""
+        for number in itertools.count():
+            self.changed(self.apps[f"other-{number % OTHERS:04}"])
+            await asyncio.sleep(1 / CHATTER)
+
+    def changed(self, app: Json) -> None:
+        super().changed(app)
+        self.events += 1
+
+    events = 0
 
 
 async def serve() -> None:
-    """The fake in a process of its own; operations take `SECONDS`, each tells of itself every few seconds."""
-    fake = Stamping(pace=SECONDS / 6)
+    """The fake in a process of its own; prints its address, and at the end how many events it told."""
+    fake = Busy(pace=SECONDS / 4)
     for number in range(APPS):
         fake.add(f"app-{number:04}")
+    for number in range(OTHERS):
+        fake.add(f"other-{number:04}")["status"] = {}
+        fake._compare(fake.apps[f"other-{number:04}"], REVISION, "Healthy")
     async with running_argocd(fake):
+        fake.spawn(fake.chatter())
         print(fake.url, flush=True)
         await asyncio.to_thread(sys.stdin.read)
+    print(fake.events, flush=True)
 
 
 async def follow(url: str) -> None:
@@ -51,6 +85,7 @@ async def follow(url: str) -> None:
     delivery = ArgoCD({"default": ArgoApi("default", ArgoServer(url, SecretStr(TOKEN)))}, contains)
     events: dict[str, asyncio.Event] = {f"d-{number}-s1": asyncio.Event() for number in range(APPS)}
     delivery.listen(lambda intent: events[intent].set())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     late: list[float] = []
     gate = asyncio.Semaphore(16)
 
@@ -94,9 +129,12 @@ def main() -> None:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         out = subprocess.run([*me, url], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1]
-        server.terminate()
+        assert server.stdin is not None
+        server.stdin.close()
+        events = int(server.stdout.readline())
     got = json.loads(out)
     share = 100 * got["cpu"] / got["seconds"]
+    print(f"{events} events of {APPS + OTHERS} applications with {RESOURCES + 2} resources each", end="; ")
     print(f"{APPS} applications followed for {got['seconds']:.0f} s: {share:.1f} % of a core", end="; ")
     print(f"{got['memory']:.0f} MB at most; p99 from healthy to seen {got['p99'] * 1000:.0f} ms", flush=True)
 

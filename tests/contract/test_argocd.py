@@ -514,7 +514,7 @@ async def test_a_silent_cluster_hides_nothing_of_the_others(argo: Argo) -> None:
 
         progress = await asyncio.wait_for(first_is_done(), 20)
         assert progress.state is SyncState.PENDING
-        assert progress.places[1].message == "Argo CD 'west' is not reached (ConnectError)."
+        assert progress.places[1].message == "Argo CD 'west' is not reached (ClientConnectorError)."
         assert south.operations == []
         argo.clock.advance(timedelta(minutes=6))
         progress = await until(several.delivery, request, SyncState.FAILED)
