@@ -30,7 +30,7 @@ LONG_BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0,
 OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "pipeline": ("find", "trigger", "look", "failure", "cancel"),
     "delivery": ("sync", "look", "running", "failure", "go_on", "abort"),
-    "writer": ("read", "find", "write", "remove", "withdraw"),
+    "writer": ("read", "find", "write", "remove", "hold", "withdraw"),
     "chat": ("post", "edit", "find"),
 }
 """Kind of a provider -> the calls that are counted."""

@@ -379,7 +379,12 @@ def _next(view: View) -> str:
     if failure.step == "gate":
         lane = " If it cannot wait, press the button to ask for emergency approval." if seen.data.can_ask else ""
         return f"Nothing was deployed. Push a fix and type /deploy {seen.service} {seen.environment}.{lane}"
-    if failure.step in ("deploy", "verify"):
+    if seen.data.breached:
+        return (
+            f"Nothing ran there before, so nothing goes back, and {seen.target} is locked. "
+            f"/unlock {seen.service} {seen.environment} lets a fix through."
+        )
+    if failure.step in ("deploy", "gray", "verify"):
         return "It was left as it is, because nothing ran there before. Fix it and deploy again."
     return f"Type /why {seen.service} {seen.environment} or deploy again." if failure.step == "policy" else ""
 

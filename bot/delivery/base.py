@@ -76,6 +76,10 @@ class ConfigWriter(Protocol):
         """
         ...
 
+    async def hold(self, change: Change, why: str) -> None:
+        """Have nobody let in what is only proposed, until `write` is called again. Raises ProviderError."""
+        ...
+
     async def withdraw(self, change: Change) -> None:
         """Take back what is only proposed; what is in Git already stays. Raises ProviderError."""
         ...

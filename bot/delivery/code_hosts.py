@@ -1,7 +1,7 @@
 """Merge requests of GitLab and pull requests of GitHub, as far as proposing a change needs them.
 
 Source: GitLab REST API v4 `doc/api/merge_requests.md` (merge with `sha`: 409 head moved, 405 and 422 not mergeable);
-GitHub REST API `pulls` (merge with `sha`: 405 not mergeable, 409 the head moved).
+GitHub REST API `pulls` (merge with `sha`: 405 not mergeable, 409 the head moved), `commits/statuses`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import structlog
 
 from bot.delivery.merge_requests import CodeHost, NewProposal, Proposal, ProposalState
 from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.pipelines.http import Http, said_in
 from bot.pipelines.settings import CiSettings
 
+log = structlog.get_logger(__name__)
+
 Json = Mapping[str, Any]
+
+HELD = "Draft: (held by Slipway) "
+"""Before the title of what may not be merged now: GitLab takes no draft in, and a reviewer's own draft is another."""
+CHECK = "slipway"
+"""The commit status on GitHub: people make it a required one, and then nothing is merged without it."""
 
 _NOT_YET = frozenset({401, 403, 405, 406, 409, 422})
 _GITLAB_STATES = {"merged": ProposalState.MERGED, "closed": ProposalState.CLOSED}
@@ -59,6 +67,16 @@ class GitLabHost:
         path = f"{_gitlab(project)}/merge_requests/{proposal.number}/merge"
         return _refusal(await self._http.tell(path, "PUT", json=body), proposal)
 
+    async def hold(self, project: str, proposal: Proposal, why: str) -> None:
+        """See CodeHost. A draft cannot be merged; the title has no room for the reason, a note has."""
+        if proposal.title.startswith(HELD) is bool(why):
+            return
+        path = f"{_gitlab(project)}/merge_requests/{proposal.number}"
+        title = f"{HELD}{proposal.title}"[:255] if why else proposal.title.removeprefix(HELD)
+        _check_marked(await self._http.tell(path, "PUT", json={"title": title}), "GitLab", proposal)
+        if why:
+            await self._http.tell(f"{path}/notes", json={"body": f"Not to be merged now:\n\n{_as_code(why)}"})
+
     async def close(self, project: str, proposal: Proposal, source: str) -> None:
         """See CodeHost."""
         path = f"{_gitlab(project)}/merge_requests/{proposal.number}"
@@ -97,6 +115,23 @@ class GitHubHost:
         path = f"repos/{project}/pulls/{proposal.number}/merge"
         return _refusal(await self._http.tell(path, "PUT", json={"sha": proposal.head}), proposal)
 
+    async def hold(self, project: str, proposal: Proposal, why: str) -> None:
+        """See CodeHost. Its REST API makes no drafts: a commit status says it, which people make a required one."""
+        found = await self._http.get_json(f"repos/{project}/commits/{proposal.head}/status") or {}
+        said = {one.get("context"): one for one in found.get("statuses") or ()}.get(CHECK, {})
+        wanted = {
+            "state": "pending" if why else "success",
+            "context": CHECK,
+            "description": " ".join((why or "May be merged.").split())[:140],
+        }
+        if all(said.get(name) == value for name, value in wanted.items()):
+            return
+        response = await self._http.tell(f"repos/{project}/statuses/{proposal.head}", json=wanted)
+        if response.status_code in (403, 404):  # A token from before there were statuses: Slipway itself waits anyhow.
+            log.warning("proposal_not_marked", url=proposal.url, status=response.status_code)
+            return
+        _check_marked(response, "GitHub", proposal)
+
     async def close(self, project: str, proposal: Proposal, source: str) -> None:
         """See CodeHost."""
         path = f"repos/{project}/pulls/{proposal.number}"
@@ -134,6 +169,7 @@ def _of_gitlab(body: Json) -> Proposal:
         head=str(body.get("sha") or ""),
         revision=str(revision or "") if state is ProposalState.MERGED else "",
         blocked=_words(body.get("detailed_merge_status")),
+        title=str(body.get("title") or ""),
     )
 
 
@@ -148,6 +184,7 @@ def _of_github(body: Json) -> Proposal:
         head=str((body.get("head") or {}).get("sha") or ""),
         revision=str(body.get("merge_commit_sha") or "") if state is ProposalState.MERGED else "",
         blocked=_words(body.get("mergeable_state")),
+        title=str(body.get("title") or ""),
     )
 
 
@@ -165,10 +202,23 @@ def _refusal(response: httpx.Response, proposal: Proposal) -> str:
     raise ProviderUnavailable(f"Merging {proposal.url} was answered by {response.status_code}.")
 
 
+def _as_code(text: str) -> str:
+    """As a block of code: nothing in it is rendered."""
+    quoted = text.replace("`", "'")
+    return f"```\n{quoted}\n```\n"
+
+
 def _check(response: httpx.Response, host: str, proposal: Proposal) -> None:
     if response.status_code >= 300:
         raise ProviderUnavailable(
             f"{host} did not close {proposal.url} ({response.status_code}).", hint="Close it by hand if this lasts."
+        )
+
+
+def _check_marked(response: httpx.Response, host: str, proposal: Proposal) -> None:
+    if response.status_code >= 300:
+        raise ProviderUnavailable(
+            f"{host} did not mark {proposal.url} ({response.status_code}).", hint="It is tried again by itself."
         )
 
 

@@ -138,6 +138,9 @@ class GitWriter:
         """
         return await self._submit(change, remove=False, check=check)
 
+    async def hold(self, change: Change, why: str) -> None:
+        """Nothing is ever only proposed here."""
+
     async def withdraw(self, change: Change) -> None:
         """Nothing is ever only proposed here."""
 

@@ -34,7 +34,7 @@ class ProposalState(StrEnum):
 class Proposal:
     """A merge request as last seen. head: the newest commit of its branch; revision: what it became, once merged.
 
-    blocked: why it cannot be merged now, in the host's words; empty if that is not known.
+    blocked: why it cannot be merged now, in the host's words; empty if that is not known. title: as it is there.
     """
 
     number: int
@@ -43,6 +43,7 @@ class Proposal:
     head: str = ""
     revision: str = ""
     blocked: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,13 @@ class CodeHost(Protocol):
 
     async def merge(self, project: str, proposal: Proposal) -> str:
         """Merge it if its branch is still at that head; empty once merged, else why not yet. Raises ProviderError."""
+        ...
+
+    async def hold(self, project: str, proposal: Proposal, why: str) -> None:
+        """Have people kept from merging it, and told why; empty: let them again. The same again changes nothing.
+
+        Raises ProviderError.
+        """
         ...
 
     async def close(self, project: str, proposal: Proposal, source: str) -> None:
@@ -113,6 +121,8 @@ class ProposingWriter:
                 return written
             new = NewProposal(source, change.gitops.branch, _title(change), _text(change), rule.labels)
             proposal = await host.open(project, new)
+        if proposal.state is ProposalState.OPEN:
+            await host.hold(project, proposal, "")
         if proposal.state is ProposalState.OPEN and rule.merge is MergeBy.SLIPWAY:
             proposal = await self._merge(change, host, project, proposal, check)
         if proposal.state is ProposalState.MERGED:
@@ -146,15 +156,22 @@ class ProposingWriter:
             )
         return Written(proposal.revision, change.version, change.digest)
 
+    async def hold(self, change: Change, why: str) -> None:
+        """Have nobody let the proposal in, if it is open."""
+        rule = change.gitops.merge_request
+        if rule is not None and (proposal := await self._open(change, rule)) is not None:
+            await self._host(rule).hold(project_of(rule, change.repo), proposal, why)
+
     async def withdraw(self, change: Change) -> None:
         """Close the proposal, if it is open."""
         rule = change.gitops.merge_request
-        if rule is None:
-            return
-        host, project, source = self._host(rule), project_of(rule, change.repo), source_of(change)
-        proposal = await host.find(project, source, change.gitops.branch)
-        if proposal is not None and proposal.state is ProposalState.OPEN:
-            await host.close(project, proposal, source)
+        if rule is not None and (proposal := await self._open(change, rule)) is not None:
+            await self._host(rule).close(project_of(rule, change.repo), proposal, source_of(change))
+
+    async def _open(self, change: Change, rule: MergeRequestRule) -> Proposal | None:
+        project = project_of(rule, change.repo)
+        proposal = await self._host(rule).find(project, source_of(change), change.gitops.branch)
+        return proposal if proposal is not None and proposal.state is ProposalState.OPEN else None
 
     async def remove(self, change: Change) -> Written:
         """See ConfigWriter. Raises ProviderRejected where changes are proposed: there is nothing to review."""

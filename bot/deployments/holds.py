@@ -226,12 +226,18 @@ class Holds:
 
 
 def lock_after(tx: Tx, after: Deployment, at: datetime) -> None:
-    """After a rollback, keep the bad release from coming again by itself; a lock that is there already stays."""
+    """After a rollback, keep the bad release from coming again by itself; a lock that is there already stays.
+
+    So too after a first release that metrics or alerts spoke against: nothing ran there to go back to.
+    """
     if after.state is State.ROLLED_BACK and not after.data.cancelled_by:
         why = after.data.failure.message if after.data.failure is not None else "it failed"
         reason = f"{after.ref} rolled {after.release_version} back: {why}"
     elif after.state is State.SUCCEEDED and after.kind is Kind.ROLLBACK:
         reason = f"{after.ref} rolled back to {after.release_version}"
+    elif after.state is State.FAILED and after.data.breached and not after.data.undo:
+        why = after.data.failure.message if after.data.failure is not None else "it failed"
+        reason = f"{after.ref} brought {after.release_version}, and nothing ran there before: {why}"
     else:
         return
     holder = after.requested_by if after.state is State.SUCCEEDED else OURSELVES

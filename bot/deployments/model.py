@@ -261,6 +261,7 @@ class Data(_Record):
     run_attempt: counts pipeline runs; more than one only after a run was interrupted from outside. size: commits that
     ship, None: not known. not_before: it waits in the queue until then; at_window: for the next window, whenever it is.
     check: of a build, that it is of the check pipeline, which leaves no release. given_up: why it is wanted no more.
+    breached: metrics or alerts spoke against it once it ran.
     """
 
     stages: tuple[StageNote, ...] = ()
@@ -306,6 +307,7 @@ class Data(_Record):
     asks: Ask | None = None
     results: Results | None = None
     gray: Gray | None = None
+    breached: bool = False
     undo: str = ""
     undo_revision: str = ""
     rollback_of: str = ""

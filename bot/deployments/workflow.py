@@ -317,14 +317,21 @@ class Workflow:
                 return self._written(seen, found)
         stopped, derivation = await self._hold_or_stop(seen)
         if stopped is not None:
-            if isinstance(stopped, Go) and before is not None:
-                await self._providers.writer.withdraw(change)
+            if before is not None:
+                await self._hold_proposal(change, stopped)
             return stopped
         if before is None:
             old = await self._providers.writer.read(change.gitops, change.repo, seen.service, seen.environment)
             judged = replace(seen, data=noted(seen.data, derivation))
             return Stay(self._clock(), _update(judged, before=_before(old), waiting_for="", waiting_since_at=None))
         return await self._write(seen, change)
+
+    async def _hold_proposal(self, change: Change, stopped: Outcome) -> None:
+        """Nobody should let in what must wait, nor what is over."""
+        if isinstance(stopped, Go):
+            await self._providers.writer.withdraw(change)
+        else:
+            await self._providers.writer.hold(change, stopped.data.waiting_for)
 
     async def _write(self, seen: Deployment, change: Change) -> Outcome:
         """The rules are asked once more just before the push: it may have waited in the writer's queue."""
@@ -448,7 +455,8 @@ class Workflow:
         _, target = plan.thaw(seen.data.plan)
         at_pause = await self._measured(seen, at_pause)
         if at_pause.health == Health.BAD:
-            return await self._abort(seen, delivery, request, f"The metrics are bad at gray: {at_pause.said}")
+            why = f"The metrics are bad at gray: {at_pause.said}"
+            return await self._abort(_breached(seen), delivery, request, why)
         now = self._clock()
         since = at_pause.since_at or now
         if now - since >= target.gray.timeout:
@@ -508,7 +516,8 @@ class Workflow:
         data = _update(seen, url=url, running_message="")
         alarm = await self._db.read(lambda tx: alerted(tx, seen, now))
         if alarm and now >= self._end(seen):
-            return await self._deploy_failed(seen, "verify", self._delivery(seen), self._sync_request(seen), alarm)
+            broken = _breached(seen)
+            return await self._deploy_failed(broken, "verify", self._delivery(seen), self._sync_request(seen), alarm)
         if alarm:
             held = data.model_copy(update={"running_message": alarm, "healthy_since_at": None})
             return Stay(now + target.verify.interval, held)
@@ -518,7 +527,8 @@ class Workflow:
             data = data.model_copy(update={"gray": measured, "running_message": measured.said})
             if measured.health == Health.BAD or (measured.health != Health.GOOD and now >= self._end(seen)):
                 what = f"It runs, but the metrics are {measured.health}: {measured.said}"
-                return await self._deploy_failed(seen, "verify", self._delivery(seen), self._sync_request(seen), what)
+                broken = _breached(seen)
+                return await self._deploy_failed(broken, "verify", self._delivery(seen), self._sync_request(seen), what)
             since = since if measured.health == Health.GOOD else now  # No data is not healthy.
         data = data.model_copy(update={"healthy_since_at": since})
         if now - since >= settle:
@@ -784,6 +794,11 @@ _NOT_ASKED: Mapping[str, Any] = {"gates": (), "gating_since_at": None}
 
 def _update(seen: Deployment, **values: object) -> Data:
     return seen.data.model_copy(update=values)
+
+
+def _breached(seen: Deployment) -> Deployment:
+    """Metrics or alerts spoke against what runs: the target is locked afterwards, also where nothing goes back."""
+    return replace(seen, data=_update(seen, breached=True))
 
 
 def _noted(seen: Deployment, run: PipelineRun) -> Data:

@@ -77,3 +77,27 @@ async def test_bad_numbers_take_the_canary_away_undo_git_lock_and_tell(tmp_path:
     assert said in locks[0].reason
     assert any("was rolled back" in text and said in text for text in told)
     assert len(world.config_log()) == 3
+
+
+async def test_a_first_release_with_bad_numbers_is_locked_too(tmp_path: Path) -> None:
+    """Nothing ran there to go back to, so it is left as it is: locked, and the requester reads how to let a fix go."""
+    world = make_gray_world(tmp_path / "world", metrics=[{"name": "success", "query": "ok", "min": 0.99}])
+    async with running_kubernetes() as fake, running_prometheus() as prometheus:
+        app = start(world, fake, prometheus_url=prometheus.url)
+        bot = Running(app)
+        await app.start()
+        try:
+            prometheus.answers["ok"] = "0.5"
+            await bot.say("owner", "/deploy app prod")
+            seen = await bot.ends(1)
+            (lock,) = await app.db.read(holds.all_locks)
+            told = [one.text for one in await bot.messages("owner") if one.place == "@slipway"]
+            again = (await bot.say("owner", "/deploy app prod"))[-1].text
+        finally:
+            await app.runs.stop_all()
+            await app.stop()
+    assert (seen.state, fake.deployments["app-canary"]["spec"]["replicas"]) == (State.FAILED, 0)
+    assert (lock.what, lock.holder) == ("app/prod", "slipway")
+    assert "nothing ran there before: The metrics are bad at gray: success is 0.5" in lock.reason
+    assert any("/unlock app prod lets a fix through" in text for text in told), told
+    assert "slipway holds the lock on app/prod" in again

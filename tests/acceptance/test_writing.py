@@ -160,6 +160,23 @@ async def test_cancelled_takes_the_proposal_back(tmp_path: Path) -> None:
     assert len(world.config_log()) == 1
 
 
+async def test_a_freeze_holds_the_proposal_on_the_host_too(tmp_path: Path) -> None:
+    """Whoever sees the merge request there must not be able to let it in; when the freeze is over, it may be again."""
+    world = make_reviewed_world(tmp_path / "world")
+    async with reviewed(world) as (bot, host):
+        await bot.say("owner", "/deploy app prod")
+        await bot.until(lambda: _waits_for(bot, "not merged yet"), "the merge request")
+        await bot.say("releaser", "/freeze sale --environment prod")
+        await bot.until(lambda: _waits_for(bot, "sale"), "the freeze to be seen")
+        assert not host.may_merge()
+        await bot.say("releaser", "/unfreeze sale")
+        await bot.until(lambda: _waits_for(bot, "not merged yet"), "the freeze to be over")
+        assert host.may_merge()
+        host.merge()
+        seen = await bot.ends()
+    assert seen.state is State.SUCCEEDED
+
+
 async def test_slipway_merges_by_itself_and_goes_back_the_same_way(tmp_path: Path) -> None:
     """Where nobody has to look, the host's checks decide; the way back is a merge request too."""
     world = make_reviewed_world(tmp_path / "world", merge="slipway")

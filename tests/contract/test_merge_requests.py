@@ -171,6 +171,40 @@ async def test_withdrawn_is_closed_and_its_branch_is_gone(place: Place) -> None:
     assert "slipway" not in place.remote.git("for-each-ref")
 
 
+async def test_what_must_wait_cannot_be_merged_until_it_may(place: Place) -> None:
+    """A freeze that began after the proposal holds on the host too: a draft there, a required status here."""
+    change = place.change()
+    place.fake.required = ("slipway",) if place.fake.kind == "github" else ()
+    await place.writer.hold(change, "nothing is proposed yet")
+    await place.writer.write(change)
+    (proposed,) = place.fake.requests
+    assert place.fake.may_merge()
+    for _ in range(2):
+        await place.writer.hold(change, "The freeze sale `@all` holds.")
+        assert not place.fake.may_merge()
+    if place.fake.kind == "gitlab":
+        assert proposed.title == "Draft: (held by Slipway) Deploy pay 1.1 to prod"
+        assert proposed.notes == ["Not to be merged now:\n\n```\nThe freeze sale '@all' holds.\n```\n"]
+    else:
+        (said,) = place.fake.statuses.values()
+        assert (said["slipway"]["state"], said["slipway"]["description"]) == (
+            "pending",
+            "The freeze sale `@all` holds.",
+        )
+    await place.writer.write(change)
+    assert place.fake.may_merge()
+    assert proposed.title == "Deploy pay 1.1 to prod"
+
+
+async def test_a_draft_that_a_reviewer_made_stays_one(place: Place) -> None:
+    """Somebody else's no is not ours to take back."""
+    change = place.change()
+    await place.writer.write(change)
+    place.fake.requests[0].title = "Draft: wait for Ada"
+    await place.writer.write(change)
+    assert place.fake.requests[0].title == "Draft: wait for Ada"
+
+
 async def test_what_is_there_already_is_not_proposed(place: Place) -> None:
     """Nobody should review nothing."""
     place.push(**{"prod__pay.yaml": f'version: "1.1"\ndigest: "sha256:11"\ncommit: "{"c" * 40}"\n'})

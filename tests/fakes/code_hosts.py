@@ -32,18 +32,21 @@ class Request:
     state: str = "open"
     merge: str = ""
     head: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
 class FakeCodeHost:
     """kind: `gitlab` or `github`. blocked: why nothing can be merged now, in the host's word; faults: path ends of
-    POSTs that are done and not answered."""
+    POSTs that are done and not answered. required: commit statuses without which GitHub merges nothing."""
 
     kind: str
     repository: BareRepository
     project: str = "ops/config"
     requests: list[Request] = field(default_factory=list)
     blocked: str = ""
+    required: tuple[str, ...] = ()
+    statuses: dict[str, dict[str, Json]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -57,6 +60,9 @@ class FakeCodeHost:
                 web.post(f"{gitlab}/merge_requests", self._open),
                 web.put(f"{gitlab}/merge_requests/{{number}}", self._edit),
                 web.put(f"{gitlab}/merge_requests/{{number}}/merge", self._merge),
+                web.post(f"{gitlab}/merge_requests/{{number}}/notes", self._note),
+                web.get(f"{github}/commits/{{sha}}/status", self._status),
+                web.post(f"{github}/statuses/{{sha}}", self._set_status),
                 web.delete(f"{gitlab}/repository/branches/{{branch:.*}}", self._delete),
                 web.get(f"{github}/pulls", self._list),
                 web.post(f"{github}/pulls", self._open),
@@ -87,6 +93,15 @@ class FakeCodeHost:
 
     # --- what a person does there
 
+    def may_merge(self, number: int = 1) -> bool:
+        """Whether its button can be pressed: no draft, and every required status is good."""
+        one = self.requests[number - 1]
+        head = git(self.repository.directory, "rev-parse", one.source)
+        said = self.statuses.get(head, {})
+        return not one.title.startswith("Draft:") and all(
+            said.get(name, {}).get("state") == "success" for name in self.required
+        )
+
     def merge(self, number: int = 1) -> str:
         """Merge it, as its button does; returns the merge commit."""
         one = self.requests[number - 1]
@@ -110,6 +125,8 @@ class FakeCodeHost:
                 "iid": one.number,
                 "web_url": f"https://gitlab.example/{self.project}/-/merge_requests/{one.number}",
                 "state": state,
+                "title": one.title,
+                "draft": one.title.startswith("Draft:"),
                 "sha": head,
                 "merge_commit_sha": one.merge or None,
                 "squash_commit_sha": None,
@@ -117,6 +134,7 @@ class FakeCodeHost:
             }
         return {
             "number": one.number,
+            "title": one.title,
             "html_url": f"https://github.example/{self.project}/pull/{one.number}",
             "state": "open" if one.state == "open" else "closed",
             "merged_at": "2026-01-05T10:00:00Z" if one.state == "merged" else None,
@@ -149,8 +167,24 @@ class FakeCodeHost:
     def _named(self, request: web.Request) -> Request:
         return self.requests[int(request.match_info["number"]) - 1]
 
+    async def _note(self, request: web.Request) -> web.Response:
+        self._named(request).notes.append((await request.json())["body"])
+        return web.json_response({}, status=201)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        said = self.statuses.get(request.match_info["sha"], {})
+        return web.json_response({"state": "pending", "statuses": list(said.values())})
+
+    async def _set_status(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["state"] not in ("error", "failure", "pending", "success") or len(body["description"]) > 140:
+            return web.json_response({"message": "Validation Failed"}, status=422)
+        self.statuses.setdefault(request.match_info["sha"], {})[body["context"]] = body
+        return web.json_response(body, status=201)
+
     async def _edit(self, request: web.Request) -> web.Response:
         body, one = await request.json(), self._named(request)
+        one.title = body.get("title", one.title)
         if body.get("state_event") == "close" or body.get("state") == "closed":
             one.head = git(self.repository.directory, "rev-parse", one.source)
             one.state = "closed"
