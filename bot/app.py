@@ -302,7 +302,8 @@ class App:
         )
         making = (train.make_command(self.trains), jobs.make_command(self.jobs), report.make_command(self.reporter))
         self.commands = (*COMMANDS[:-1], *with_aliases(*making), COMMANDS[-1])
-        self.dispatcher = Dispatcher(self.tools, self.commands, actions, self._people())
+        self.actions = {**actions, **train.make_actions(self.trains)}
+        self.dispatcher = Dispatcher(self.tools, self.commands, self.actions, self._people())
 
     def _tell_people(self, outside: Outside) -> None:
         """The outbox behind every chat, what wakes it, and the chats' adapters."""
@@ -652,7 +653,7 @@ class App:
     def _measured(self) -> Figures:
         """Count what happens from now on."""
         names = {word: one.name for one in self.commands for word in (one.name, *one.aliases)}
-        figures = Figures(names, actions)
+        figures = Figures(names, self.actions)
         for name, pipeline in self.providers.pipelines.items():
             figures.watch(pipeline, name, "pipeline")
         for name, delivery in self.providers.deliveries.items():

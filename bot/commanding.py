@@ -112,7 +112,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class ClickContext:
-    """One pressed button. deployment_id: of the card it was on; inputs: what was typed into its form."""
+    """One pressed button. deployment_id: of the card it was on, 0 if it is a train's; train_id: the other way round.
+
+    inputs: what was typed into its form.
+    """
 
     tools: Tools
     caller: Person
@@ -121,6 +124,7 @@ class ClickContext:
     key: str
     deployment_id: int
     inputs: Mapping[str, str] = field(default_factory=dict)
+    train_id: int = 0
 
 
 Action = Callable[[ClickContext], Awaitable[None]]

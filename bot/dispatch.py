@@ -20,6 +20,7 @@ from bot.catalog.model import Catalog, Person
 from bot.chat.base import ClickAnswer, IncomingClick, IncomingCommand, People
 from bot.commanding import Action, ClickContext, Command, CommandContext, Reply, Tools
 from bot.deployments.model import Origin
+from bot.deployments.train_model import is_of_train, train_of
 from bot.errors import BadInput, Conflict, ProviderError, ProviderRejected, Refused, SlipwayError
 from bot.policy.model import ReasonCode
 from bot.store import audit, inbox, outbox
@@ -321,7 +322,9 @@ class Dispatcher:
         incoming = IncomingClick(**row.payload)
         message = await self._tools.db.read(lambda tx: outbox.by_ref(tx, incoming.platform, incoming.message_ref))
         action = self._actions.get(incoming.button)
-        if message is None or message.deployment_id is None or action is None:
+        train = train_of(message.key) if message is not None and is_of_train(incoming.button) else None
+        deployment = message.deployment_id if message is not None and not is_of_train(incoming.button) else None
+        if action is None or (train is None and deployment is None):
             raise Conflict("That button does nothing any more.", hint="/status shows what is on its way.")
         context = ClickContext(
             tools=self._tools,
@@ -329,8 +332,9 @@ class Dispatcher:
             catalog=catalog,
             origin=Origin(row.platform, incoming.place, incoming.personal),
             key=f"{row.platform}:{row.event_id}",
-            deployment_id=message.deployment_id,
+            deployment_id=deployment or 0,
             inputs=incoming.inputs,
+            train_id=train or 0,
         )
         await action(context)
         return Answer("accepted")

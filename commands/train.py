@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, Field
 from bot.catalog import messages
 from bot.catalog.find import find_environment
 from bot.catalog.model import Kind, Service, Target
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Action, Arg, ArgKind, ClickContext, Command, CommandContext, Reply
 from bot.deployments import train_model as model
 from bot.deployments.model import Deployment
 from bot.deployments.service import Wish, is_open
@@ -24,7 +25,7 @@ from bot.store import deployments as rows
 from commands.deploy import author_of, resolve, size_of
 from commands.promote import Proven, environment_before, proven
 from notifiers.card import Card
-from notifiers.trains import car_steps, counted, train_message
+from notifiers.trains import CONTINUE, ROLL_BACK, STOP, car_steps, counted, train_message
 
 AT_ONCE = 16
 """Services looked at at the same time while planning."""
@@ -37,7 +38,7 @@ class TrainArgs(BaseModel, frozen=True):
     """
 
     where: Annotated[str, Arg(ArgKind.ENVIRONMENT, label="environment|t-N")]
-    what: Annotated[str, Arg(ArgKind.TEXT, label="services|team|label|stop|rollback")] = ""
+    what: Annotated[str, Arg(ArgKind.TEXT, label="services|team|label|stop|continue|rollback")] = ""
     from_: Annotated[str, Arg(ArgKind.ENVIRONMENT, option=True, label="from")] = ""
     limit: Annotated[int, Arg(ArgKind.NUMBER, option=True), Field(ge=1, le=100)] = 4
     budget: Annotated[int, Arg(ArgKind.NUMBER, option=True), Field(ge=0, le=1000)] = 0
@@ -62,21 +63,41 @@ def make_command(trains: Trains) -> Command:
         permission=Permission.RELEASE_DEPLOY,
         args=TrainArgs,
         run=run,
-        notes="--plan shows what would ship and what is skipped. /train t-3 shows a train; add stop or rollback.",
+        notes="--plan shows what would ship and what is skipped. "
+        "/train t-3 shows a train; add stop, continue or rollback.",
     )
+
+
+def make_actions(trains: Trains) -> Mapping[str, Action]:
+    """What the buttons of a train's card do; the right of whoever presses is checked each time."""
+
+    async def stop(ctx: ClickContext) -> None:
+        await trains.halt(ctx.train_id, ctx.caller)
+
+    async def go_on(ctx: ClickContext) -> None:
+        await trains.resume(ctx.train_id, ctx.caller)
+
+    async def roll_back(ctx: ClickContext) -> None:
+        await trains.undo(ctx.train_id, ctx.caller)
+
+    return {STOP: stop, CONTINUE: go_on, ROLL_BACK: roll_back}
 
 
 async def _existing(ctx: CommandContext, trains: Trains, number: int, what: str) -> Reply:
     if what == "stop":
         train = await trains.halt(number, ctx.caller)
         return Reply(f"{train.ref} starts nothing more; what is on its way is finished.")
+    if what == "continue":
+        train = await trains.resume(number, ctx.caller)
+        return Reply(f"{train.ref} goes on with what was stopped; one more failure stops it again.")
     if what == "rollback":
         train = await trains.undo(number, ctx.caller)
         return Reply(f"{train.ref} goes back: the last wave first, each service by a commit in Git.")
     if what:
-        raise BadInput(f"I cannot {what[:40]} a train.", hint="Type stop or rollback after its number.")
+        raise BadInput(f"I cannot {what[:40]} a train.", hint="Type stop, continue or rollback after its number.")
     train = await trains.get(number)
-    return Reply(card=train_message(train, ctx.catalog).card)
+    card = train_message(train, ctx.catalog).card
+    return Reply(card=replace(card, buttons=()) if card is not None else None)  # Those of the card that is kept.
 
 
 async def _new(ctx: CommandContext, trains: Trains, args: TrainArgs) -> Reply:

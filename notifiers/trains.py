@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.catalog.model import Catalog
-from bot.deployments.train_model import Car, CarState, Train, TrainState
-from notifiers.card import Card, Message, Step
+from bot.deployments.train_model import BUTTON, Car, CarState, Train, TrainState, can_resume, can_undo
+from notifiers.card import Button, ButtonStyle, Card, Message, Step
 from notifiers.render import name_of
 
+STOP, CONTINUE, ROLL_BACK = f"{BUTTON}stop", f"{BUTTON}continue", f"{BUTTON}rollback"
 MOST = 40
 """Services shown one by one; those that failed or run come first."""
 TITLES = {
@@ -49,8 +50,23 @@ def train_message(train: Train, catalog: Catalog) -> Message:
         text=" ".join(part for part in (counted(cars), train.data.said, _next(train)) if part),
         steps=car_steps(cars),
         fields=fields,
+        buttons=buttons(train),
     )
     return Message(title, card)
+
+
+def buttons(train: Train) -> tuple[Button, ...]:
+    """What can be decided about it now. Who may is asked at the press."""
+    made = []
+    if train.state is TrainState.RUNNING:
+        made.append(Button(STOP, "Stop", ButtonStyle.NORMAL, f"Start nothing more of {train.ref}?"))
+    if can_resume(train):
+        question = f"Go on with {train.ref}? One more failure stops it again."
+        made.append(Button(CONTINUE, "Continue", ButtonStyle.PRIMARY, question))
+    if can_undo(train):
+        question = f"Take everything of {train.ref} in {train.environment} back?"
+        made.append(Button(ROLL_BACK, "Roll back", ButtonStyle.DANGER, question))
+    return tuple(made)
 
 
 def car_steps(cars: Sequence[Car]) -> tuple[Step, ...]:
@@ -100,6 +116,6 @@ def _percent(cars: Sequence[Car]) -> int:
 def _next(train: Train) -> str:
     if train.state is TrainState.RUNNING:
         return f"/train {train.ref} stop starts nothing more."
-    if train.state in (TrainState.SUCCEEDED, TrainState.FAILED, TrainState.STOPPED):
-        return f"/train {train.ref} rollback takes all of it back."
-    return ""
+    said = [f"/train {train.ref} continue goes on with what was stopped."] if can_resume(train) else []
+    said += [f"/train {train.ref} rollback takes all of it back."] if can_undo(train) and not train.is_open else []
+    return " ".join(said)

@@ -53,7 +53,8 @@ class _Record(BaseModel):
 class Car(_Record):
     """One service. why: of what was skipped or failed; blocks: what needs it must not go without it.
 
-    deployment and undo: numbers of the deployments it became.
+    deployment and undo: numbers of the deployments it became. stopped: skipped because the train was, so that it may
+    go on.
     """
 
     service: str
@@ -61,6 +62,7 @@ class Car(_Record):
     state: CarState = CarState.WAITING
     why: str = ""
     blocks: bool = False
+    stopped: bool = False
     kind: Kind = Kind.PROMOTION
     version: str = ""
     commit: str = ""
@@ -119,6 +121,27 @@ def parse_train(text: str) -> int | None:
     digits = text.strip().casefold()
     number = digits.removeprefix("t-")
     return int(number) if digits.startswith("t-") and number.isascii() and number.isdigit() else None
+
+
+BUTTON = "train-"
+"""What the buttons of a train's card begin with."""
+_KEY = "train:"
+
+
+def is_of_train(button: str) -> bool:
+    """Whether a button is one of a train's card."""
+    return button.startswith(BUTTON)
+
+
+def key_of(number: int, place: str) -> str:
+    """Of the train's card in one place."""
+    return f"{_KEY}{number}:{place}"[:255]
+
+
+def train_of(key: str) -> int | None:
+    """The train whose card has that key, or None."""
+    number = key.removeprefix(_KEY).partition(":")[0]
+    return int(number) if key.startswith(_KEY) and number.isascii() and number.isdigit() else None
 
 
 def waves(catalog: Catalog, services: Collection[str]) -> dict[str, int]:
@@ -215,13 +238,38 @@ def to_begin(train: Train) -> Iterator[Car]:
 def stopped(train: Train, said: str) -> Train:
     """Nothing more is started; what waits is skipped."""
     cars = [
-        car.model_copy(update={"state": CarState.SKIPPED, "why": "the train was stopped"})
+        car.model_copy(update={"state": CarState.SKIPPED, "why": "the train was stopped", "stopped": True})
         if car.state is CarState.WAITING
         else car
         for car in train.data.cars
     ]
     data = train.data.model_copy(update={"cars": tuple(cars), "said": said})
     return train.model_copy(update={"state": TrainState.STOPPING, "data": data})
+
+
+def can_resume(train: Train) -> bool:
+    """Whether something would go on that was only stopped."""
+    is_going_back = train.state in (TrainState.ROLLING_BACK, TrainState.ROLLED_BACK) or bool(train.data.undo_by)
+    return not is_going_back and any(car.stopped for car in train.data.cars)
+
+
+def can_undo(train: Train) -> bool:
+    """Whether something got there, or still may, that can be taken back."""
+    if train.state in (TrainState.ROLLING_BACK, TrainState.ROLLED_BACK) or train.data.undo_by:
+        return False
+    return train.is_open or any(car.state is CarState.SUCCEEDED for car in train.data.cars)
+
+
+def resumed(train: Train, said: str) -> Train:
+    """What was only stopped goes on; the failures so far are forgiven, and one more stops it again."""
+    cars = [
+        car.model_copy(update={"state": CarState.WAITING, "why": "", "stopped": False}) if car.stopped else car
+        for car in train.data.cars
+    ]
+    failed = sum(1 for car in cars if car.state is CarState.FAILED)
+    budget = max(train.data.budget, failed)
+    data = train.data.model_copy(update={"cars": tuple(cars), "said": said, "budget": budget})
+    return train.model_copy(update={"state": TrainState.RUNNING, "data": data, "ended_at": None})
 
 
 def arrived(train: Train) -> Train:

@@ -122,6 +122,10 @@ class Trains:
         """Start nothing more; what runs is finished. Raises Refused, Conflict, BadInput."""
         return await self._decide(number, person, "stop", _halted)
 
+    async def resume(self, number: int, person: Person) -> Train:
+        """Let the rest of a stopped train go on. Raises Refused, Conflict, BadInput."""
+        return await self._decide(number, person, "continue", _resumed)
+
     async def undo(self, number: int, person: Person) -> Train:
         """Roll every service back that got there; each needs the right to. Raises Refused, Conflict, BadInput."""
         return await self._decide(number, person, "rollback", _undone)
@@ -250,7 +254,7 @@ class Trains:
             places.setdefault((platform, own or self._catalog().channels.get(platform, "")), "")
         for (platform, place), thread in places.items():
             if place and platform in self._platforms and (platform not in RESULTS_ONLY or not train.is_open):
-                key = f"train:{train.id}:{platform}:{place}"[:255]
+                key = model.key_of(train.id, f"{platform}:{place}")
                 content = self._show(train)
                 outbox.show(tx, NewNotice(key, platform, place, Notice.MESSAGE, thread=thread, content=content), at)
 
@@ -262,13 +266,20 @@ class Trains:
         places = personal_places(self._catalog(), train.requested_by, self._platforms)
         here = [place for place in places if place[0] == origin.platform] or places
         for platform, account in here[:1]:
-            key = f"train:{train.id}:{train.state.value}:{train.version}:{platform}:{account}"[:255]
-            notice = NewNotice(key, platform, account, Notice.MESSAGE, content=self._show(train), priority=1)
+            key = model.key_of(train.id, f"{train.state.value}:{train.version}:{platform}:{account}")
+            content = _without_buttons(self._show(train))
+            notice = NewNotice(key, platform, account, Notice.MESSAGE, content=content, priority=1)
             outbox.put(tx, notice, at)
 
     def _changed(self) -> None:
         self.poke()
         self._on_message()
+
+
+def _without_buttons(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message that is never edited must not offer what is decided elsewhere meanwhile."""
+    card = content.get("card")
+    return {**content, "card": {**card, "buttons": []}} if card else content
 
 
 def _halted(seen: Train, person: Person) -> Train:
@@ -277,9 +288,17 @@ def _halted(seen: Train, person: Person) -> Train:
     return model.stopped(seen, f"Stopped by {person.name}.")
 
 
+def _resumed(seen: Train, person: Person) -> Train:
+    if not model.can_resume(seen):
+        raise Conflict(f"{seen.ref} has nothing that could go on.", hint=f"/train {seen.ref} shows it.")
+    return model.resumed(seen, f"Continued by {person.name}.")
+
+
 def _undone(seen: Train, person: Person) -> Train:
     if seen.state in (TrainState.ROLLING_BACK, TrainState.ROLLED_BACK):
         raise Conflict(f"{seen.ref} is {seen.state.value.replace('_', ' ')} already.")
+    if not model.can_undo(seen):
+        raise Conflict(f"{seen.ref} has nothing to take back.", hint=f"/train {seen.ref} shows it.")
     if not seen.is_open:
         return model.undoing(seen, person.id)
     halted = model.stopped(seen, f"Rolled back by {person.name}.") if seen.state is TrainState.RUNNING else seen

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bot.deployments.model import State
-from bot.deployments.train_model import CarState, Train, TrainState
+from bot.catalog.model import Kind
+from bot.deployments.model import Deployment, Origin, State
+from bot.deployments.train_model import Car, CarState, Data, Train, TrainState
 from bot.deployments.trains import Trains
 from bot.store import deployments as rows
 from bot.store import trains
+from bot.store.database import Tx
 from tests.support.running import Running, running
 from tests.support.world import World, make_world
 
@@ -163,6 +165,105 @@ async def test_chosen_by_team_label_and_pattern_and_what_means_nothing_is_told(t
         card = [one for one in await slipway.cards("outsider") if "nothing was started" in one["text"]][-1]
         assert all("may not" in step["detail"] for step in card["steps"]), card
         assert await slipway.get(1) is None
+
+
+FLEET = 40
+WAVES = 4
+
+
+def fleet_world(directory: Path) -> World:
+    """Four waves of ten: each service needs the one of its place in the wave before."""
+    wave = FLEET // WAVES
+    needs = {f"s{n:02}": f"s{n - wave:02}" if n >= wave else "" for n in range(FLEET)}
+    return make_train_world(directory, needs)
+
+
+async def depart(slipway: Running, budget: int) -> Train:
+    """A train with all of the fleet, as `/train` plans it, without a look at forty repositories."""
+    app, wave = slipway.app, FLEET // WAVES
+    names = sorted(app.catalog().services)
+    cars = [
+        Car(service=name, wave=1 + at // wave, kind=Kind.NORMAL, version="2", commit=f"{at:040x}", branch="develop")
+        for at, name in enumerate(names)
+    ]
+    owner = app.catalog().people["owner"]
+    data = Data(cars=tuple(cars), limit=6, budget=budget)
+    return await app.trains.depart("fleet", owner, "dev", "", Origin("console", "#releases"), "sprint", data)
+
+
+async def run_fleet(slipway: Running, bad: set[str]) -> int:
+    """In the engine's place: everything that was started ends, the bad ones badly. Returns how many at once at most."""
+    app, most = slipway.app, 0
+
+    def end(tx: Tx) -> list[Deployment]:
+        nonlocal most
+        going = [one for one in rows.history(tx, limit=FLEET * 3) if not one.state.is_final]
+        most = max(most, len(going))
+        train = trains.get(tx, 1)
+        if train is not None and train.state is TrainState.RUNNING:
+            left = [car for car in train.data.cars if car.state in (CarState.RUNNING, CarState.WAITING)]
+            if len(going) < min(6, sum(1 for car in left if car.wave == left[0].wave)):
+                return []  # Others are about to begin.
+        return [
+            app.moves.move(
+                tx, one, State.FAILED if one.service in bad else State.SUCCEEDED, at=app._clock(), actor="test"
+            )
+            for one in going
+        ]
+
+    async def over() -> bool:
+        for one in await app.db.run(end):
+            app.moves.announce_changed(one.id, one)
+        train = await app.db.read(lambda tx: trains.get(tx, 1))
+        return train is not None and not train.is_open
+
+    await slipway.until(over, "the train to come to its end")
+    return most
+
+
+async def test_forty_services_are_stopped_by_their_budget_and_decided_by_buttons(tmp_path: Path) -> None:
+    """Six at most are under way; the third failure stops it; then its people, and nobody else, decide on its card."""
+    bad = {"s03", "s11", "s12"}
+    async with running(fleet_world(tmp_path / "world")) as slipway:
+        await slipway.app.engine.stop()  # What a deployment does is not the question here.
+        await depart(slipway, budget=2)
+        assert await run_fleet(slipway, bad) == 6
+
+        async def card(title: str) -> dict[str, Any]:
+            await slipway.quiet()
+            everywhere = [one for one in await slipway.cards("owner") if one["title"] == f"Train t-1 to dev {title}"]
+            assert all(one["buttons"] == [] for one in everywhere if one["place"] != "#releases")
+            return next(one for one in everywhere if one["place"] == "#releases")
+
+        async def cars() -> dict[str, CarState]:
+            train = await slipway.app.db.read(lambda tx: trains.get(tx, 1))
+            assert train is not None
+            return {car.service: car.state for car in train.data.cars}
+
+        seen = await card("was stopped")
+        assert [button["id"] for button in seen["buttons"]] == ["train-continue", "train-rollback"]
+        stopped = await cars()
+        assert {name for name, state in stopped.items() if state is CarState.FAILED} == bad
+        assert all(stopped[f"s{n}"] is CarState.SKIPPED for n in range(20, FLEET))
+        for person in ("outsider", "developer"):
+            answer = await slipway.click(person, seen["ref"], "train-continue")
+            assert (answer.accepted, "t-1 is not yours" in answer.error) == (False, True)
+        assert (await slipway.click("releaser", seen["ref"], "train-continue")).accepted
+        assert not (await slipway.click("owner", seen["ref"], "train-continue")).accepted
+        await run_fleet(slipway, set())
+        seen = await card("has arrived without all services")
+        after = await cars()
+        behind = {name for name, state in after.items() if state is CarState.SKIPPED}
+        assert behind == {"s13", "s21", "s22", "s23", "s31", "s32", "s33"}
+        assert [button["id"] for button in seen["buttons"]] == ["train-rollback"]
+        assert (await slipway.click("owner", seen["ref"], "train-rollback")).accepted
+        await run_fleet(slipway, set())
+        seen = await card("was rolled back")
+        assert seen["buttons"] == []
+        assert not (await slipway.click("owner", seen["ref"], "cancel")).accepted
+        entries = [entry for entry in await slipway.audit() if entry.action.startswith("train:")]
+    decided = [(entry.action, entry.actor) for entry in entries if entry.actor != "slipway"]
+    assert decided == [("train:start", "owner"), ("train:continue", "releaser"), ("train:rollback", "owner")]
 
 
 async def test_a_stopped_slipway_goes_on_with_its_train(tmp_path: Path) -> None:

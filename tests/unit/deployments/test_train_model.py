@@ -127,3 +127,28 @@ def test_a_train_may_go_back_by_itself_when_it_is_stopped() -> None:
 def test_a_trains_name_is_no_environments(text: str, number: int | None) -> None:
     """`t-3` is a train; `test` and `3` are not."""
     assert parse_train(text) == number
+
+
+def test_a_stopped_train_goes_on_and_its_failures_are_forgiven_once() -> None:
+    """What needs the failed one stays behind; the next failure stops it again; what goes back does not go on."""
+    known = catalog(a="", b="", c="a", d="b")
+    cars = [Car(service="a", state=F, blocks=True), Car(service="b", state=S)]
+    cars += [Car(service="c", wave=2), Car(service="d", wave=2)]
+    stopped = model.arrived(model.looked(train(*cars), {}))
+    assert (stopped.state, model.can_resume(stopped)) == (TrainState.STOPPED, True)
+    again = model.without_blocked(model.looked(model.resumed(stopped, "Continued."), {}), known)
+    assert (again.state, again.data.budget) == (TrainState.RUNNING, 1)
+    assert [car.state for car in again.data.cars] == [F, S, K, W]
+    assert [car.service for car in model.to_begin(again)] == ["d"]
+    worse = again.with_cars([*again.data.cars[:3], again.data.cars[3].model_copy(update={"state": F})])
+    assert model.looked(worse, {}).state is TrainState.STOPPING
+    assert not model.can_resume(model.undoing(stopped, "owner"))
+    assert not model.can_undo(model.undoing(stopped, "owner"))
+
+
+@pytest.mark.parametrize(
+    ("key", "number"), [(model.key_of(12, "console:#r"), 12), ("train:x:y", None), ("deployment:3:x", None)]
+)
+def test_a_card_is_known_by_its_key(key: str, number: int | None) -> None:
+    """A press tells which train is meant by the message it was on, never by what the press says itself."""
+    assert model.train_of(key) == number
