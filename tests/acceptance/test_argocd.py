@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import sys
@@ -366,7 +367,8 @@ async def test_killed_at_random_between_git_and_healthy(tmp_path: Path, fake: Fa
         chance = dice.random()
         if chance < 0.3:
             fake.cut_streams()
-        first.kill()
+        with contextlib.suppress(ProcessLookupError):  # It may have come to its end before.
+            first.kill()
         await first.wait()
         second = await _life(world, fake, number)
         if chance > 0.7:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.kill_driver import REGISTRY
 from tests.support.postgres import PostgresServer
+from tests.support.registry import PROGRAM, running_registry
 
 SHARDS = 2
 EVERY = "CUT_EVERY" in os.environ
@@ -67,3 +70,12 @@ def test_a_build_that_fails(tmp_path: Path) -> None:
 def test_the_way_back(tmp_path: Path) -> None:
     """Undoing is a state like any other: it is cut and goes on too."""
     all_well(cut_everywhere(tmp_path, "goes_back", 15), at_least=15)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not PROGRAM, reason="needs docker-registry (Debian: apt-get install docker-registry)")
+async def test_a_promotion_while_it_gives_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the registry, the source repository and our own row: every name is given once, the image is the same."""
+    async with running_registry(tmp_path / "registry") as registry:
+        monkeypatch.setenv(REGISTRY, registry.host)
+        all_well(await asyncio.to_thread(cut_everywhere, tmp_path, "promotes", 2), at_least=6)

@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from bot.store import audit, outbox
 from bot.store import deployments as rows
 from bot.store.database import Database, sqlite_url
 from bot.store.migrate import migrate
+from tests.fakes.repositories import git
+from tests.support.registry import RealRegistry
 from tests.support.running import settings_for
 from tests.support.world import World, make_world
 
@@ -50,20 +53,29 @@ POINTS = 3
 
 
 class Power:
-    """Counts boundaries and goes out at one of them."""
+    """Counts boundaries and goes out at one of them. during: only between the first call of one part and of another."""
 
-    def __init__(self, out_at: int | None) -> None:
+    def __init__(self, out_at: int | None, during: tuple[str, str] | None = None) -> None:
         self.out_at = out_at
         self.passed = 0
+        self._during = during
+        self._counts = during is None
+
+    def calls(self, part: str) -> None:
+        """A call of that part begins."""
+        if self._during is not None and part in self._during:
+            self._counts = part == self._during[0]
+
+    def _passes(self) -> bool:
+        self.passed += self._counts
+        return self._counts and self.passed == self.out_at
 
     def boundary(self) -> None:
-        self.passed += 1
-        if self.passed == self.out_at:
+        if self._passes():
             os.kill(os.getpid(), signal.SIGKILL)
 
     def inside(self) -> threading.Timer | None:
-        self.passed += 1
-        if self.passed != self.out_at:
+        if not self._passes():
             return None
         timer = threading.Timer(INSIDE, os.kill, (os.getpid(), signal.SIGKILL))
         timer.start()
@@ -73,7 +85,8 @@ class Power:
 class Cut:
     """A part of the application with a switch before, in and after each call that writes."""
 
-    def __init__(self, part: Any, power: Power, names: frozenset[str]) -> None:
+    def __init__(self, name: str, part: Any, power: Power, names: frozenset[str]) -> None:
+        self._name = name
         self._part = part
         self._power = power
         self._names = names
@@ -84,6 +97,7 @@ class Cut:
             return value
 
         async def call(*arguments: Any, **named: Any) -> Any:
+            self._power.calls(self._name)
             self._power.boundary()
             timer = self._power.inside()
             result = await value(*arguments, **named)
@@ -101,7 +115,11 @@ SWITCHES = {
     "writer": frozenset({"read", "find", "write", "remove"}),
     "delivery": frozenset({"sync", "look", "running", "failure"}),
     "console": frozenset({"post", "edit"}),
+    "images": frozenset({"tag"}),
+    "tagger": frozenset({"tag"}),
 }
+DURING = {"promotes": ("images", "writer")}
+"""Scenario -> the part of it that is cut, where the rest is cut in others: here the state `tagging`."""
 
 
 async def live(world: World, database_url: str, power: Power, commands: list[tuple[str, str]]) -> None:
@@ -109,7 +127,7 @@ async def live(world: World, database_url: str, power: Power, commands: list[tup
     outside = Outside(
         poll=timedelta(milliseconds=30),
         engine=_engine(database_url),
-        wrap=lambda name, part: Cut(part, power, SWITCHES.get(name, frozenset())),
+        wrap=lambda name, part: Cut(name, pushing(world, name, part), power, SWITCHES.get(name, frozenset())),
     )
     app = App(settings_for(world, database_url), outside)
     await app.start()
@@ -154,12 +172,18 @@ SCENARIOS: dict[str, list[tuple[str, str]]] = {
     "succeeds": [("owner", "/deploy app prod")],
     "fails": [("owner", "/deploy app prod")],
     "goes_back": [("owner", "/deploy app prod first"), ("owner", "/deploy app prod")],
+    "promotes": [("owner", "/deploy app dev"), ("owner", "/promote app prod")],
 }
 EXPECTED: dict[str, dict[str, Any]] = {
     "succeeds": {"states": ["succeeded"], "builds": 1, "deploys": 1, "commits": 1, "personal": 0},
     "fails": {"states": ["failed"], "builds": 0, "deploys": 0, "commits": 0, "personal": 1},
     "goes_back": {"states": ["succeeded", "rolled_back"], "builds": 2, "deploys": 3, "commits": 3, "personal": 1},
+    "promotes": {"states": ["succeeded", "succeeded"], "builds": 1, "deploys": 2, "commits": 2, "personal": 0},
 }
+REGISTRY = "KILL_REGISTRY"
+"""Environment variable with the address of a registry that outlives all lives; `promotes` needs it."""
+IMAGE = "image.txt"
+"""File of a world: repository and digest of what its pipeline pushes."""
 
 
 def prepare(directory: Path, scenario: str) -> World:
@@ -170,7 +194,57 @@ def prepare(directory: Path, scenario: str) -> World:
     if scenario == "goes_back":
         world.tag("first")
         world.push("broken")
+    if scenario == "promotes":
+        push_image(world)
     return world
+
+
+def push_image(world: World) -> None:
+    """What the pipeline of this world will say it pushed, and the names that a promotion gives it."""
+    registry = RealRegistry(os.environ[REGISTRY])
+    repository = f"shop/{world.directory.name}"
+
+    def work() -> None:
+        digest = asyncio.run(registry.push(repository, "hello"))
+        (world.directory / IMAGE).write_text(f"{repository} {digest}")
+
+    if in_child(work) != 0:
+        raise SystemExit("no image")
+    rule = {"image": f"{registry.host}/{repository}", "tags": ["{version}", "{environment}"]}
+    world.change_environment("prod", promote=rule | {"git_tag": "{service}/{version}"})
+
+
+def pushing(world: World, name: str, part: Any) -> Any:
+    """The built-in pipeline, or one whose artifact is the image of this world."""
+    image = world.directory / IMAGE
+    return Pushing(part, image.read_text().split()[1]) if name == "pipeline" and image.exists() else part
+
+
+class Pushing:
+    """A pipeline whose artifact is an image of that digest."""
+
+    def __init__(self, inner: Any, digest: str) -> None:
+        self._inner = inner
+        self._digest = digest
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def find(self, request: Any) -> Any:
+        run = await self._inner.find(request)
+        if run is None or run.artifact is None:
+            return run
+        return replace(run, artifact=replace(run.artifact, digest=self._digest))
+
+
+async def names_given(world: World, version: str) -> list[str]:
+    """What is wrong with the names of the promoted release: in the registry and in Git, each there once."""
+    repository, digest = (world.directory / IMAGE).read_text().split()
+    registry = RealRegistry(os.environ[REGISTRY])
+    meant = {tag: await registry.digest_of(repository, tag) for tag in (version, "prod")}
+    tags = git(world.source, "for-each-ref", "--format=%(refname:short)", "refs/tags").split()
+    problems = [f"{tag} is {found or 'nothing'}" for tag, found in meant.items() if found != digest]
+    return problems + ([f"tags in Git: {tags}"] if tags != [f"app/{version}"] else [])
 
 
 async def verdict(world: World, database_url: str, scenario: str) -> list[str]:
@@ -192,6 +266,8 @@ async def verdict(world: World, database_url: str, scenario: str) -> list[str]:
         told = [card["state"] for card in cards]
         if told != wanted["states"]:
             problems.append(f"cards say {told}")
+        if scenario in DURING:
+            problems += await names_given(world, found[0].release_version)
         _, broken = await app.db.read(audit.verify)
         problems += [f"audit: {broken}"] if broken else []
         for one in found:
@@ -214,7 +290,7 @@ def one_boundary(directory: Path, scenario: str, number: int | None, url: str) -
     counter = directory / "passed"
 
     def first() -> None:
-        power = Power(number)
+        power = Power(number, DURING.get(scenario))
         asyncio.run(live(world, url, power, commands))
         counter.write_text(str(power.passed))
 
