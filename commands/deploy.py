@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -129,8 +128,16 @@ async def resolve(ctx: CommandContext, service: Service, target: Target, version
     if version:
         known = await ctx.tools.db.read(lambda tx: releases.by_name(tx, service.name, version))
         if known is not None:
-            found = await ctx.tools.sources.resolve(repo, known.commit, target.branch)
-            return replace(found, version=known.version, branch=known.branch or found.branch)
+            said = await ctx.tools.sources.describe(repo, known.commit)
+            return Revision(
+                commit=said.commit,
+                version=known.version,
+                branch=known.branch or target.branch,
+                subject=said.subject,
+                author=said.author,
+                author_email=said.author_email,
+                committed_at=said.committed_at,
+            )
     try:
         return await ctx.tools.sources.resolve(repo, version or None, target.branch, service.versions)
     except BadInput as error:

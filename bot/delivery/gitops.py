@@ -11,7 +11,7 @@ import asyncio
 import random
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -83,6 +83,22 @@ class _Ledger:
     commits: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A branch at one moment: its newest commit, files of it, and which commit carries which intent."""
+
+    head: str
+    files: Mapping[str, str | ProviderRejected | None] = field(default_factory=dict)
+    intents: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, path: str) -> str | None:
+        """The file, None if there is none. Raises ProviderRejected: it is a directory."""
+        found = self.files[path]
+        if isinstance(found, ProviderRejected):
+            raise found
+        return found
+
+
 class GitWriter:
     """Writes versions to configuration repositories. `cache` belongs to this process alone."""
 
@@ -109,16 +125,13 @@ class GitWriter:
 
         Raises ProviderUnavailable, or ProviderRejected if the repository, the branch or the file is wrong.
         """
-        _path(gitops, service, environment)  # A wrong one is told before anything is fetched.
-        branch = self._branch(gitops, repo)
-        await branch.fetch()
-        return await self._read_at(branch, gitops, service, environment, await branch.head())
+        path = _path(gitops, service, environment)  # A wrong one is told before anything is fetched.
+        seen = await self._branch(gitops, repo).look(path)
+        return _written_at(seen.head, seen.text(path), path, gitops, service, environment)
 
     async def find(self, change: Change) -> Written | None:
         """The commit that carries this intent on the branch, or None if there is surely none in its newest 5000."""
-        branch = self._branch(change.gitops, change.repo)
-        await branch.fetch()
-        commit = (await branch.ledger(await branch.head())).get(change.intent)
+        commit = (await self._branch(change.gitops, change.repo).look()).intents.get(change.intent)
         return None if commit is None else Written(commit, change.version, change.digest)
 
     async def contains(self, gitops: GitopsSpec, repo: str, wanted: str, revision: str) -> bool:
@@ -170,10 +183,8 @@ class GitWriter:
         self, branch: _Branch, gitops: GitopsSpec, service: str, environment: str, revision: str
     ) -> Written:
         path = _path(gitops, service, environment)
-        text = (await branch.files(revision, [path]))[path]
-        values = format_of(gitops, service, environment).read(text, f"`{path}`")
-        version, digest, commit = (values.get(key, "") for key in ("version", "digest", "commit"))
-        return Written(revision, version, digest, changed=False, commit=commit)
+        text = _Seen(revision, await branch.files(revision, [path])).text(path)
+        return _written_at(revision, text, path, gitops, service, environment)
 
     async def _submit(self, change: Change, *, remove: bool, check: Check | None = None) -> Written:
         pending = self._pending(change, remove=remove, check=check)
@@ -223,9 +234,38 @@ class _Branch:
         self._hand = hand
         self._queue: deque[_Pending] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._lookers: list[tuple[str, asyncio.Future[_Seen]]] = []
+        self._looking: asyncio.Task[None] | None = None
         self._ledger = _Ledger()
 
     # --- looking
+
+    async def look(self, path: str = "") -> _Seen:
+        """The branch as of now, and one file of it. All who ask at the same time share one look."""
+        future: asyncio.Future[_Seen] = asyncio.get_running_loop().create_future()
+        self._lookers.append((path, future))
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_for_all(), name="git-look")
+        return await future
+
+    async def _look_for_all(self) -> None:
+        while self._lookers:
+            lookers, self._lookers = self._lookers, []
+            try:
+                seen = await self._look_once({path for path, _ in lookers} - {""})
+            except Exception as error:
+                for _, future in lookers:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for _, future in lookers:
+                if not future.done():
+                    future.set_result(seen)
+
+    async def _look_once(self, paths: set[str]) -> _Seen:
+        await self.fetch()
+        head = await self.head()
+        return _Seen(head, await self.files(head, paths) if paths else {}, await self.ledger(head))
 
     async def fetch(self) -> None:
         try:
@@ -249,14 +289,14 @@ class _Branch:
         finished = await self._mirror.git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads")
         return dict(line.split(" ") for line in finished.out.decode(errors="replace").splitlines())
 
-    async def files(self, head: str, paths: Iterable[str]) -> dict[str, str | None]:
-        """Path -> text at that commit, None if there is no such file; one process for all."""
+    async def files(self, head: str, paths: Iterable[str]) -> dict[str, str | ProviderRejected | None]:
+        """Path -> text at that commit, None if there is no such file, the error of a directory; one process for all."""
         wanted = list(paths)
         if not head:
             return dict.fromkeys(wanted)
         stdin = "".join(f"{head}:{path}\n" for path in wanted).encode()
         data = (await self._mirror.git("cat-file", "--batch", stdin=stdin)).out
-        found: dict[str, str | None] = {}
+        found: dict[str, str | ProviderRejected | None] = {}
         for path in wanted:
             header, _, data = data.partition(b"\n")
             found[path] = None
@@ -264,8 +304,9 @@ class _Branch:
                 continue
             _, kind, size = header.rsplit(b" ", 2)
             body, data = data[: int(size)], data[int(size) + 1 :]
-            if kind != b"blob":
-                raise ProviderRejected(f"`{path}` is a directory there.", hint="Correct `gitops.path`.")
+            if kind != b"blob":  # Whoever asked for another file must not suffer for it.
+                found[path] = ProviderRejected(f"`{path}` is a directory there.", hint="Correct `gitops.path`.")
+                continue
             found[path] = body.decode("utf-8", errors="replace")
         return found
 
@@ -392,14 +433,14 @@ class _Branch:
     async def _prepare(self, batch: Sequence[_Pending], head: str) -> list[_Pending]:
         """Answer what needs no commit; the rest has its new text."""
         known = await self.ledger(head)
-        files = await self.files(head, {pending.path for pending in batch})
+        seen = _Seen(head, await self.files(head, {pending.path for pending in batch}))
         rest = []
         for pending in batch:
             commit = known.get(pending.change.intent)
             try:
                 if commit is not None:
                     _answer(pending, commit, changed=True)
-                elif _edit(pending, files[pending.path]):
+                elif _edit(pending, seen.text(pending.path)):
                     rest.append(pending)
                 else:
                     _answer(pending, head, changed=False)
@@ -471,6 +512,14 @@ class _Branch:
                 self._ledger.commits[_one_line(pending.change.intent)] = commit
         if self._ledger.head == head:
             self._ledger.head = commits[-1]
+
+
+def _written_at(
+    revision: str, text: str | None, path: str, gitops: GitopsSpec, service: str, environment: str
+) -> Written:
+    values = format_of(gitops, service, environment).read(text, f"`{path}`")
+    version, digest, commit = (values.get(key, "") for key in ("version", "digest", "commit"))
+    return Written(revision, version, digest, changed=False, commit=commit)
 
 
 async def _still_wanted(batch: Sequence[_Pending]) -> list[_Pending]:

@@ -267,7 +267,7 @@ class Engine:
         self._leaving.add(deployment_id)
         hand_over = self._stopping
         try:
-            await asyncio.shield(self._db.run(lambda tx: rows.release(tx, self.owner, [deployment_id], hand_over)))
+            await asyncio.shield(self._db.together(lambda tx: rows.release(tx, self.owner, [deployment_id], hand_over)))
         except (ProviderError, RuntimeError) as error:
             log.warning("lease_not_released", error=str(error))
         finally:
@@ -302,7 +302,7 @@ class Engine:
         if isinstance(outcome, Stay):
             return await self._record_stay(seen, outcome, at)
         go = outcome
-        after = await self._db.run(lambda tx: self._admitted(tx, seen, go, at))
+        after = await self._db.together(lambda tx: self._admitted(tx, seen, go, at))
         if isinstance(after, str):
             data = go.data.model_copy(update={"waiting_for": after})
             return await self._record_stay(seen, Stay(at + NO_ROOM, data), at)
@@ -329,7 +329,7 @@ class Engine:
         short = stay.until - at <= LONGER_WAIT and not self._is_crowded(stay, stay.until - at)
         after = seen
         if stay.data != seen.data or not short:
-            after = await self._db.run(lambda tx: self._stayed(tx, seen, stay, at))
+            after = await self._db.together(lambda tx: self._stayed(tx, seen, stay, at))
             if stay.data != seen.data:
                 self._moves.announce_changed(seen.id)
         return await self._hold(after, stay.until) if short else None

@@ -53,7 +53,7 @@ class Moves:
         if is_new:
             self._tell(tx, deployment, at)
             detail = f"{new.kind.value} of {new.release_version} to {deployment.target}"
-            audit.append(
+            audit.append_at_end(
                 tx,
                 AuditEntry(at, new.requested_by, "deployment:create", deployment.ref, new.state.value, code, detail),
             )
@@ -91,7 +91,7 @@ class Moves:
         review_after(tx, self._catalog(), after, self._platforms, at)
         self._tell(tx, after, at)
         detail = note or f"{seen.target} {seen.release_version}"
-        audit.append(tx, AuditEntry(at, actor, "deployment:move", seen.ref, to.value, code, detail))
+        audit.append_at_end(tx, AuditEntry(at, actor, "deployment:move", seen.ref, to.value, code, detail))
         return after
 
     def _tell(self, tx: Tx, deployment: Deployment, at: datetime) -> None:

@@ -158,7 +158,7 @@ class Deployments:
                 raise Conflict("That pass was used up a moment ago.", hint="Ask on the server for another one.")
             return deployment, False, self._supersede(tx, deployment, wish, at)
 
-        deployment, joined, ended = await self._db.run(work)
+        deployment, joined, ended = await self._db.together(work)
         for one in ended:
             self._changed(one.id, one)
         self._changed(deployment.id)

@@ -15,6 +15,7 @@ from bot.sources.naming import natural_order, version_of
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+KNOWN_COMMITS = 20_000
 _FORMAT = "%H%x00%s%x00%an%x00%ae%x00%cI%x00%D"
 
 
@@ -54,6 +55,26 @@ class Source:
         self._cache = cache.absolute()
         self._git = git
         self._mirrors: dict[str, Mirror] = {}
+        self._described: dict[tuple[str, str], asyncio.Future[Commit]] = {}
+
+    async def describe(self, repo: str, commit: str) -> Commit:
+        """What a full commit says; it never changes, so it is asked once. Raises as `resolve`."""
+        key = (repo, commit)
+        asked = self._described.get(key)
+        if asked is None or (asked.done() and (asked.cancelled() or asked.exception() is not None)):
+            if len(self._described) >= KNOWN_COMMITS:
+                self._described.clear()
+            asked = self._described[key] = asyncio.ensure_future(self._described_anew(*key))
+        return await asyncio.shield(asked)
+
+    async def _described_anew(self, repo: str, commit: str) -> Commit:
+        mirror = self.mirror(repo)
+        if await asyncio.to_thread((mirror.directory / "HEAD").exists):
+            finished = await mirror.git("log", "-1", f"--format={_FORMAT}", commit, "--", check=False)
+            if finished.code == 0:
+                return _commit(finished.out.decode(errors="replace").rstrip("\n").split("\0"))
+        found = await self.resolve(repo, commit, "main")
+        return Commit(found.commit, found.subject, found.author, found.author_email, found.committed_at)
 
     def mirror(self, repo: str) -> Mirror:
         """The bare copy of a repository; it may not have been fetched yet."""

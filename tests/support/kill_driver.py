@@ -110,7 +110,7 @@ class Cut:
 
 
 SWITCHES = {
-    "db": frozenset({"run"}),
+    "db": frozenset({"run", "together"}),
     "pipeline": frozenset({"find", "trigger", "look", "failure", "cancel"}),
     "writer": frozenset({"read", "find", "write", "remove"}),
     "delivery": frozenset({"sync", "look", "running", "failure"}),

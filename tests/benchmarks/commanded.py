@@ -1,0 +1,218 @@
+"""500 services x 5 environments deployed by 2,500 commands at one instant, two replicas on one PostgreSQL.
+
+From the press of Enter to the pushed commit, through the whole application: console, inbox, rules, engine, Git writer.
+The releases are built already, as for a promotion; Argo CD takes the syncs and begins none of them. Prints how long
+each part took, so that it can be seen which of them is the limit. `gitops` measures the writer alone.
+
+python -m tests.benchmarks.commanded [SERVICES]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from sqlalchemy import select
+
+from bot.store import releases
+from bot.store.database import Database, Tx
+from bot.store.releases import Release
+from bot.store.tables import deployments, inbox, transitions
+from tests.benchmarks.replicas import TOKEN, cpu_seconds
+from tests.fakes.argocd import TOKEN as ARGO_TOKEN
+from tests.fakes.argocd import FakeArgoCD, running_argocd
+from tests.fakes.git_http import GitServer, running_git_server
+from tests.fakes.repositories import BareRepository, Repository, git
+from tests.support.chaos import Replica, Server, database, ready
+from tests.support.world import World, make_world
+
+ENVIRONMENTS = ("dev", "test", "staging", "gray", "prod")
+PATIENCE = 300.0
+VERSION = "2.0"
+
+
+def names(services: int) -> tuple[str, ...]:
+    """Of the services."""
+    return tuple(f"svc-{number:04}" for number in range(services))
+
+
+def prepared(directory: Path, services: int) -> World:
+    """A company whose every service runs 1.0 everywhere, and has 2.0 built."""
+    world = make_world(directory, names(services))
+    work = Repository(directory / "work")
+    old = f'version: "1.0"\ndigest: "sha256:{0:064x}"\ncommit: "{0:040x}"\n'
+    files = [f"{environment}/{name}.yaml" for name in names(services) for environment in ENVIRONMENTS]
+    work.commit(dict.fromkeys(files, old), "first")
+    work.git("push", "--quiet", str(world.config), "HEAD:refs/heads/main")
+    return world
+
+
+def configured(world: World, address: str) -> None:
+    """One configuration repository for all of it."""
+    environments = {name: {"branch": "main", "order": at} for at, name in enumerate(ENVIRONMENTS, 1)}
+    defaults = {"repo": "repos/app", "gitops": {"repo": address}, "delivery": {"provider": "argocd"}}
+    world.write_root(environments=environments, defaults=defaults)
+
+
+async def serve_argo(services: int) -> None:
+    """Argo CD in a process of its own: it takes what is asked, and is slow to begin."""
+    fake = FakeArgoCD(pace=3600.0)
+    for name in names(services):
+        for environment in ENVIRONMENTS:
+            fake.add(f"{name}-{environment}")
+    async with running_argocd(fake):
+        print(fake.url, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        for task in fake._tasks:
+            task.cancel()
+
+
+def built(commit: str, services: int) -> Any:
+    """Every service's release 2.0."""
+
+    def work(tx: Tx) -> None:
+        for name in names(services):
+            digest = f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+            releases.put(tx, Release(name, commit, VERSION, "main", digest, "", "", datetime.now(UTC)))
+
+    return work
+
+
+async def type_all(urls: list[str], services: int) -> None:
+    """Everybody presses Enter at once."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    connector = aiohttp.TCPConnector(limit=128)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+
+        async def one(number: int, text: str) -> None:
+            body = {"person": "owner", "place": "#releases", "text": text}
+            key = {"Idempotency-Key": f"bench-{number}"}
+            async with session.post(
+                f"{urls[number % len(urls)]}/console/api/messages", json=body, headers=key
+            ) as answer:
+                assert answer.status == 202, await answer.text()
+
+        texts = [f"/deploy {name} {place} {VERSION}" for name in names(services) for place in ENVIRONMENTS]
+        timeout = asyncio.timeout(PATIENCE)
+        async with timeout:
+            await asyncio.gather(*(one(number, text) for number, text in enumerate(texts)))
+
+
+def times(tx: Tx) -> tuple[list[Any], dict[int, dict[str, datetime]]]:
+    """Of the commands: received and done. Of each deployment: state -> when it was entered."""
+    asked = tx.execute(select(inbox.c.received_at, inbox.c.done_at)).all()
+    moved: dict[int, dict[str, datetime]] = {}
+    for number, at in tx.execute(select(deployments.c.id, deployments.c.created_at)):
+        moved[number] = {"queued": at}
+    for row in tx.execute(select(transitions.c.deployment_id, transitions.c.to_state, transitions.c.at)):
+        moved.setdefault(row.deployment_id, {})[row.to_state] = row.at
+    return list(asked), moved
+
+
+def spread(values: list[float]) -> str:
+    """Median and 99th percentile."""
+    values.sort()
+    return f"p50 {values[len(values) // 2]:.2f} s, p99 {values[int(len(values) * 0.99)]:.2f} s"
+
+
+async def measure(directory: Path, services: int) -> None:
+    """Print the figures."""
+    world = prepared(directory / "world", services)
+    commit = git(world.source, "rev-parse", "main").strip()
+    me = [sys.executable, "-m", "tests.benchmarks.commanded", "argo", str(services)]
+    with database() as server, subprocess.Popen(me, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as argo:
+        assert argo.stdout is not None
+        async with running_git_server(world.config.parent) as remote:
+            configured(world, f"{remote.url}/config.git")
+            db = Database(server.server.url("chaos"))
+            started = replicas(directory, world, server, argo.stdout.readline().strip())
+            try:
+                await one_instant(db, started, remote, world, services, commit)
+            finally:
+                for replica in started:
+                    if replica.process is not None:
+                        replica.process.kill()
+                        replica.process.wait()
+                db.close()
+                argo.kill()
+
+
+def replicas(directory: Path, world: World, server: Server, argo: str) -> list[Replica]:
+    """Two processes as they are started in production."""
+    tokens = directory / "tokens"
+    tokens.write_text(f"owner: {TOKEN}\n")
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {
+        "SLIPWAY_CONFIG": str(world.directory),
+        "SLIPWAY_DATABASE_URL": server.server.url("chaos"),
+        "SLIPWAY_LOG_LEVEL": "error",
+        "SLIPWAY_CONSOLE": "1",
+        "SLIPWAY_CONSOLE_TOKENS_FILE": str(tokens),
+        "SLIPWAY_ARGOCD_URL": argo,
+        "SLIPWAY_ARGOCD_TOKEN": ARGO_TOKEN,
+    }
+    return [Replica(number, directory, environment) for number in range(2)]
+
+
+async def one_instant(
+    db: Database, started: list[Replica], remote: GitServer, world: World, services: int, commit: str
+) -> None:
+    """The measurement itself, and what it says."""
+    async with aiohttp.ClientSession() as session:
+        for replica in started:
+            replica.start()
+            await ready(session, replica)
+    await db.run(built(commit, services))
+    total, pushed_before = services * len(ENVIRONMENTS), remote.pushes
+    cpu = [cpu_seconds(one) for one in started]
+    instant, began = datetime.now(UTC), time.monotonic()
+    await type_all([one.url for one in started], services)
+    acknowledged = time.monotonic() - began
+    asked, moved = await db.read(times)
+    while sum("syncing" in states for states in moved.values()) < total and time.monotonic() - began < PATIENCE:
+        await asyncio.sleep(0.5)
+        asked, moved = await db.read(times)
+    used = [cpu_seconds(one) - was for one, was in zip(started, cpu, strict=True)]
+    written = [(states["syncing"] - instant).total_seconds() for states in moved.values() if "syncing" in states]
+    log = BareRepository.__new__(BareRepository)
+    log.directory = world.config
+    intents = log.git("log", "--format=%(trailers:key=Slipway-Intent,valueonly)", "main").split()
+    right = len(written) == len(set(intents)) == len(intents) == total
+    print(f"{total} commands at one instant, 2 replicas: all acknowledged after {acknowledged:.1f} s", end="; ")
+    print(f"{total / max(written):.0f} changes/s; from Enter to the pushed commit {spread(written)}", end="; ")
+    print(f"{remote.pushes - pushed_before} pushes; {'every change is one commit' if right else 'WRONG'}")
+    parts = {
+        "from Enter to stored": [(row.received_at - instant).total_seconds() for row in asked],
+        "from stored to answered": [(row.done_at - row.received_at).total_seconds() for row in asked if row.done_at],
+        "from asked for to the writing step": _between(moved, "queued", "writing"),
+        "from the writing step to pushed": _between(moved, "writing", "syncing"),
+    }
+    for name, values in parts.items():
+        print(f"  {name}: {spread(values)}")
+    print(f"  processor time per change: {1000 * sum(used) / total:.1f} ms of both replicas", flush=True)
+
+
+def _between(moved: dict[int, dict[str, datetime]], start: str, end: str) -> list[float]:
+    return [(one[end] - one[start]).total_seconds() for one in moved.values() if start in one and end in one]
+
+
+def main() -> None:
+    """See the module."""
+    services = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 500
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(measure(Path(directory), services))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["argo"]:
+        asyncio.run(serve_argo(int(sys.argv[2])))
+    else:
+        main()
