@@ -81,10 +81,10 @@ class Dispatcher:
         self._on_reply: list[Any] = []
         self._others: dict[str, Callable[[InboxRow], Awaitable[Answer]]] = {}
         self._watchers: list[Callable[[InboxRow, Answer, float], None]] = []
-        self._send: Callable[[OutboxRow], None] | None = None
+        self._send: Callable[[OutboxRow, Message], None] | None = None
         self._direct: frozenset[str] = frozenset()
 
-    def send_by(self, send: Callable[[OutboxRow], None], platforms: Collection[str]) -> None:
+    def send_by(self, send: Callable[[OutboxRow, Message], None], platforms: Collection[str]) -> None:
         """Have answers on these platforms handed to `send` as soon as they are stored, without a look at the table."""
         self._send, self._direct = send, frozenset(platforms)
 
@@ -111,8 +111,8 @@ class Dispatcher:
 
     async def command(self, incoming: IncomingCommand) -> bool:
         """Store a command and start on it. False: a repeat."""
-        payload = storable(asdict(incoming))
-        inbox_id = await self._store(incoming.platform, incoming.event_id, "command", payload)
+        payload = storable(_fields(incoming))
+        inbox_id = await self._put(incoming.platform, incoming.event_id, "command", payload)
         if inbox_id is None:
             return False
         self._spawn(inbox_id, inbox.fresh(inbox_id, incoming.platform, incoming.event_id, "command", payload))
@@ -201,8 +201,10 @@ class Dispatcher:
                 log.exception("minding_stumbled")
 
     async def _store(self, platform: str, event_id: str, kind: str, payload: Mapping[str, Any]) -> int | None:
-        at, kept = self._tools.clock(), storable(payload)
-        work = self._tools.db.together
+        return await self._put(platform, event_id, kind, storable(payload))
+
+    async def _put(self, platform: str, event_id: str, kind: str, kept: Mapping[str, Any]) -> int | None:
+        at, work = self._tools.clock(), self._tools.db.together
         return await work(lambda tx: inbox.put(tx, platform, event_id, kind, kept, at, self.owner))
 
     def _spawn(self, inbox_id: int, row: InboxRow | None = None) -> asyncio.Task[Answer]:
@@ -363,7 +365,7 @@ class Dispatcher:
         for watcher in self._watchers:
             watcher(row, answer, (self._tools.clock() - row.received_at).total_seconds())
         if held is not None and send is not None:
-            send(held)
+            send(held, _said(row, answer))
         for listener in self._on_reply if notice is not None and send is None else ():
             listener()
 
@@ -378,6 +380,11 @@ class Clicks:
     async def click(self, incoming: IncomingClick) -> ClickAnswer:
         """Store the click, do it once, and say what came of it."""
         return await self._dispatcher.handle_click(incoming)
+
+
+def _fields(incoming: IncomingCommand) -> dict[str, Any]:
+    """As `asdict`, which copies deeply and slowly."""
+    return {name: getattr(incoming, name) for name in IncomingCommand.__slots__}
 
 
 def storable(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -454,12 +461,12 @@ def _reply(row: InboxRow, answer: Answer) -> NewNotice | None:
         return None
     if row.kind == "click":
         private = str(row.payload.get("private_place") or "")
-        content = message_to_json(Message(answer.text))
+        content = message_to_json(_said(row, answer))
         refused = private and answer.outcome != "accepted"
         key = f"reply:{row.id}"
         return NewNotice(key, row.platform, private, Notice.MESSAGE, content=content, priority=2) if refused else None
     incoming = IncomingCommand(**row.payload)
-    content = message_to_json(Message(answer.text, answer.card))
+    content = message_to_json(_said(row, answer))
     if not incoming.platform:  # a job of a Slipway without any chat
         return None
     return NewNotice(
@@ -471,6 +478,10 @@ def _reply(row: InboxRow, answer: Answer) -> NewNotice | None:
         content=content,
         priority=2,
     )
+
+
+def _said(row: InboxRow, answer: Answer) -> Message:
+    return Message(answer.text, answer.card if row.kind == "command" else None)
 
 
 def _again(row: InboxRow | None) -> Answer:

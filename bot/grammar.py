@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from pydantic import BaseModel, ValidationError
 
@@ -43,7 +44,12 @@ class Parameter:
 
 def parameters(command: Command) -> tuple[Parameter, ...]:
     """The command's parameters in the order they are typed."""
-    return tuple(_parameters(command.args))
+    return _parameters_of(command.args)
+
+
+@cache
+def _parameters_of(model: type[BaseModel]) -> tuple[Parameter, ...]:
+    return tuple(_parameters(model))
 
 
 def _parameters(model: type[BaseModel]) -> Iterator[Parameter]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -145,6 +146,13 @@ class Metrics:
         return part
 
     def _counting(self, call: Callable[..., Awaitable[Any]], provider: str, operation: str) -> Any:
+        # The series of a label is looked up under a lock by its text, which costs more than counting.
+        seconds = self._call_seconds.labels(provider)
+
+        @cache
+        def count(answer: str) -> Counter:
+            return self._calls.labels(provider, operation, answer)
+
         async def counted(*arguments: Any, **named: Any) -> Any:
             began = time.perf_counter()
             answer = "error"
@@ -156,8 +164,8 @@ class Metrics:
                 answer = answer_of(error)
                 raise
             finally:
-                self._calls.labels(provider, operation, answer).inc()
-                self._call_seconds.labels(provider).observe(time.perf_counter() - began)
+                count(answer).inc()
+                seconds.observe(time.perf_counter() - began)
 
         return counted
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -27,7 +26,7 @@ from bot.store.outbox import NewNotice, Notice, OutboxRow
 from notifiers import undelivered
 from notifiers.base import ChatClient, ChatClosed, ChatRejected, ChatUnavailable, FindsPosted, MessageGone, Paced
 from notifiers.card import Message
-from notifiers.codec import message_from_json, message_to_json
+from notifiers.codec import digest_of, message_from_json, message_to_json
 from notifiers.render import View, approval_message, deployment_message, failure_message
 
 log = structlog.get_logger(__name__)
@@ -81,7 +80,7 @@ class Outbox:
         self._doubts: dict[tuple[str, str], datetime] = {}
         self._elsewhere: dict[tuple[str, str], float] = {}
         self._leases: dict[tuple[str, str], float] = {}
-        self._lines: dict[tuple[str, str], deque[OutboxRow]] = {}
+        self._lines: dict[tuple[str, str], deque[tuple[OutboxRow, Message]]] = {}
         self._direct: set[asyncio.Task[None]] = set()
         self._unsure: dict[int, tuple[str, str]] = {}
         self._summed: set[tuple[int, int]] = set()
@@ -93,6 +92,8 @@ class Outbox:
         self._db = db
         self._catalog = catalog
         self._clients = dict(clients)
+        # Asked here once: what a client can is looked up among all its attributes.
+        self._paced = {name: one for name, one in clients.items() if isinstance(one, Paced)}
         self._clock = clock
         self._pace = dict(pace or {})
         self._wanted = asyncio.Event()
@@ -129,13 +130,13 @@ class Outbox:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wanted.set)
 
-    def send(self, row: OutboxRow) -> None:
+    def send(self, row: OutboxRow, message: Message) -> None:
         """Send a stored and held message at once, in order with the others of its place that came this way."""
         place = (row.platform, row.place)
         if place in self._lines:
-            self._lines[place].append(row)
+            self._lines[place].append((row, message))
             return
-        self._lines[place] = deque([row])
+        self._lines[place] = deque([(row, message)])
         task = asyncio.create_task(self._line(place))
         self._direct.add(task)
         task.add_done_callback(self._direct.discard)
@@ -144,9 +145,10 @@ class Outbox:
         """Send what was handed over; what cannot go now is left to the sender of the place."""
         line = self._lines[place]
         try:
-            while line and self._db.is_sqlite and place not in self._resting and self._hold(line[0]) <= 0:
-                overdue = line[0].next_at <= self._clock()  # then the sender of the place may have it
-                if not overdue and not await self._deliver(line[0], at_once=True):
+            while line and self._db.is_sqlite and place not in self._resting and self._hold(line[0][0]) <= 0:
+                row, message = line[0]
+                overdue = row.next_at <= self._clock()  # then the sender of the place may have it
+                if not overdue and not await self._deliver(row, message):
                     break
                 line.popleft()
         except ProviderError as error:
@@ -156,8 +158,8 @@ class Outbox:
             if line:
                 at = self._clock()
                 with contextlib.suppress(ProviderError):
-                    await self._db.run(lambda tx: outbox.let_go(tx, line, at))
-            self._wanted.set()
+                    await self._db.run(lambda tx: outbox.let_go(tx, [row for row, _ in line], at))
+                self._wanted.set()
 
     async def _watching(self) -> None:
         while True:
@@ -303,8 +305,8 @@ class Outbox:
 
     def _hold(self, row: OutboxRow) -> float:
         """Seconds the platform wants us to wait before this message."""
-        client = self._clients[row.platform]
-        return client.hold(row.place, bool(row.ref)) if isinstance(client, Paced) else 0.0
+        paced = self._paced.get(row.platform)
+        return paced.hold(row.place, bool(row.ref)) if paced is not None else 0.0
 
     async def _sum_up(self, place: tuple[str, str], held: list[OutboxRow], wait: float) -> None:
         """Say in one new message how deployments ended whose cards cannot be edited soon enough."""
@@ -328,13 +330,13 @@ class Outbox:
         self._late.clear()
         self._nudges[place].set()
 
-    async def _deliver(self, row: OutboxRow, at_once: bool = False) -> bool:
-        """Send one message. False: not now. at_once: do not wait for the record that it arrived."""
-        message = await self._render(row)
+    async def _deliver(self, row: OutboxRow, direct: Message | None = None) -> bool:
+        """Send one message. False: not now. direct: its content, known already; then nobody waits for the record."""
+        message = self._spoken(row, direct) if direct is not None else await self._render(row)
         if message is None:
             await self._db.run(lambda tx: outbox.bury(tx, row, "nothing to show"))
             return True
-        digest = _digest(message)
+        digest = digest_of(message)
         if digest == row.last_hash and row.ref:
             await self._db.run(lambda tx: outbox.sent(tx, row, row.ref, digest))
             return True
@@ -358,7 +360,7 @@ class Outbox:
             return True
         self._unsure[row.id] = (row.platform, row.place)  # until it is written down that it arrived
         self._resting.pop((row.platform, row.place), None)
-        if not at_once:
+        if direct is None:
             await self._arrived(row, ref, digest)
             return True
         recording = asyncio.create_task(self._arrived_later(row, ref, digest))
@@ -437,7 +439,10 @@ class Outbox:
             catalog = self._catalog()
             view = await self._db.read(lambda tx: view_of(tx, row.deployment_id or 0, catalog, self._clock()))
             message = RENDERERS[row.kind](view) if view is not None else None
-        return self._speak(row.platform, row.place, message) if message is not None else None
+        return self._spoken(row, message) if message is not None else None
+
+    def _spoken(self, row: OutboxRow, message: Message) -> Message:
+        return self._speak(row.platform, row.place, message)
 
 
 def view_of(tx: Tx, deployment_id: int, catalog: Catalog, at: datetime | None = None) -> View | None:
@@ -451,7 +456,3 @@ def view_of(tx: Tx, deployment_id: int, catalog: Catalog, at: datetime | None = 
         older = rows.last_good(tx, seen.service, seen.environment, before=seen.id, not_digest=seen.digest)
         can_roll_back = newest is not None and newest.id == seen.id and older is not None
     return View(seen, rows.votes_of(tx, deployment_id), catalog, can_roll_back, at)
-
-
-def _digest(message: Message) -> str:
-    return hashlib.sha256(json.dumps(message_to_json(message), sort_keys=True).encode()).hexdigest()

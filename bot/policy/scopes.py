@@ -28,11 +28,26 @@ def _in_cluster(patterns: tuple[str, ...], service: Service, environment: str) -
 
 
 def _any(patterns: tuple[str, ...], name: str) -> bool:
-    return not patterns or any(pattern == name or fnmatchcase(name, pattern) for pattern in patterns)
+    # Loops, not `any(...)`: this runs for every rule of every command, and a generator costs more than its body.
+    if not patterns or name in patterns:
+        return True
+    for pattern in patterns:  # noqa: SIM110
+        if _is_glob(pattern) and fnmatchcase(name, pattern):
+            return True
+    return False
 
 
 def _labels(patterns: tuple[str, ...], service: Service) -> bool:
     if not patterns:
         return True
-    labels = [f"{key}={value}" for key, value in service.labels.items()]
-    return any(fnmatchcase(label, pattern) for pattern in patterns for label in labels)
+    for pattern in patterns:
+        key, equals, value = pattern.partition("=")
+        if equals and service.labels.get(key) == value:
+            return True
+        if _is_glob(pattern) and any(fnmatchcase(f"{key}={value}", pattern) for key, value in service.labels.items()):
+            return True
+    return False
+
+
+def _is_glob(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern or "[" in pattern

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
 
+from bot.errors import OutcomeUnknown
 from notifiers.base import ChatRejected, ChatUnavailable
 from notifiers.card import Message
 from notifiers.slack import SlackClient
@@ -79,3 +85,105 @@ def test_the_environments_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_for("https://slack.com/api/") == "http://proxy.example:3128"
     assert proxy_for("https://slack.internal.example/api/") is None
     assert proxy_for("http://127.0.0.1:8080/api/") is None
+
+
+class Heard:
+    """An API that notes every request as it came, and answers all alike."""
+
+    def __init__(self, answer: bytes, status: int = 200) -> None:
+        self.requests: list[dict[str, object]] = []
+        self._answer, self._status = answer, status
+
+    async def hear(self, request: web.Request) -> web.Response:
+        form = dict(await request.post()) if request.content_type == "application/x-www-form-urlencoded" else {}
+        said = {"path": request.path, "token": request.headers["Authorization"]}
+        fields = {**dict(request.query), **form}
+        kept = {"json": await request.json()} if request.content_type == "application/json" else {"fields": fields}
+        self.requests.append({**said, **kept})
+        return web.Response(body=self._answer, status=self._status, content_type="application/json")
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Callable[[Heard], Awaitable[str]]]:
+    runners: list[web.AppRunner] = []
+
+    async def serve(heard: Heard) -> str:
+        app = web.Application()
+        app.router.add_post("/api/{method}", heard.hear)
+        runners.append(web.AppRunner(app))
+        await runners[-1].setup()
+        site = web.TCPSite(runners[-1], "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{runners[-1].addresses[0][1]}/api/"
+
+    yield serve
+    for runner in runners:
+        await runner.cleanup()
+
+
+WELL = b'{"ok": true, "team_id": "T1", "user_id": "U1"}'
+
+
+async def test_what_is_sent_is_what_the_sdk_sends(served: Callable[[Heard], Awaitable[str]]) -> None:
+    """Token, address, body, and form fields with yes and no; the SDK is the oracle."""
+    heard = Heard(WELL)
+    url = await served(heard)
+    api = SlackApi([SecretStr(BOT_TOKEN)], url)
+    await api.open()
+    heard.requests.clear()
+    posted: dict[str, Any] = {
+        "channel": "C1",
+        "text": "grün → <b>",
+        "blocks": [{"type": "divider"}],
+        "unfurl_links": False,
+    }
+    asked: dict[str, Any] = {"types": "public_channel", "exclude_archived": True, "limit": 200}
+    await api.call("chat.postMessage", **posted)
+    await api.ask("conversations.list", **asked)
+    await api.close()
+    async with aiohttp.ClientSession() as session:
+        sdk = AsyncWebClient(BOT_TOKEN, base_url=url, session=session)
+        await sdk.api_call("chat.postMessage", json=posted)
+        await sdk.api_call("conversations.list", params=asked)
+    ours, theirs = heard.requests[:2], heard.requests[2:]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (200, b'{"ok": false, "error": "channel_not_found"}'),
+        (200, b'{"error": "channel_not_found"}'),
+        (200, b"[]"),
+        (200, b""),
+        (201, WELL),
+        (302, WELL),
+        (503, b"<html>upstream</html>"),
+    ],
+)
+async def test_what_is_no_success_for_the_sdk_is_none_for_us(
+    served: Callable[[Heard], Awaitable[str]], status: int, answer: bytes
+) -> None:
+    """Whatever else came back, nothing is taken for posted."""
+    heard = Heard(WELL)
+    url = await served(heard)
+    api = SlackApi([SecretStr(BOT_TOKEN)], url)
+    await api.open()
+    heard._answer, heard._status = answer, status
+    with pytest.raises((ChatRejected, ChatUnavailable, OutcomeUnknown)):
+        await api.call("chat.postMessage", channel="C1", text="x")
+    await api.close()
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises((SlackApiError, ValueError, AttributeError)):
+            await AsyncWebClient(BOT_TOKEN, base_url=url, session=session).api_call("chat.postMessage", json={})
+    assert len(heard.requests) == 3
+
+
+async def test_half_a_character_is_sent_all_the_same(served: Callable[[Heard], Awaitable[str]]) -> None:
+    """A log may hold one; no message is lost for it."""
+    heard = Heard(WELL)
+    api = SlackApi([SecretStr(BOT_TOKEN)], await served(heard))
+    await api.open()
+    await api.call("chat.postMessage", channel="C1", text="log \udcff")
+    await api.close()
+    assert heard.requests[-1]["json"] == {"channel": "C1", "text": "log \udcff"}
