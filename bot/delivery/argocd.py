@@ -226,7 +226,7 @@ class ArgoCD:
             app = await self._app(ref)
             for resource in app.resources:
                 if resource.health == "Suspended" and resource.key[1] in ("Rollout", "Deployment"):
-                    manifest = await self._follower(ref).api.resource(ref, _node(resource))
+                    manifest = await self._follower(ref).api.resource(ref, node_of(resource))
                     return pause_of(ref.name, manifest)
         return None
 
@@ -285,7 +285,8 @@ class ArgoCD:
         async with self._locks.setdefault(ref, asyncio.Lock()):
             progress = await self._view(ref, request, plan.options)
             if progress is None and start:
-                return await self._start(ref, request, plan.options)
+                begun = await self._start(ref, request, plan.options)
+                return replace(begun, told=self._follower(ref).is_live)
             return progress or SyncProgress(self._not_begun(request))
 
     async def _view(self, ref: AppRef, request: SyncRequest, options: ArgoOptions) -> SyncProgress | None:
@@ -430,7 +431,7 @@ class ArgoCD:
                     continue
                 if resource.health == "Progressing" and action != "abort":
                     continue
-                await self._follower(ref).api.act(ref, _node(resource), await self._fitting(ref, resource, action))
+                await self._follower(ref).api.act(ref, node_of(resource), await self._fitting(ref, resource, action))
                 acted = True
             await self._follower(ref).fetch(ref)
         if not acted:
@@ -441,7 +442,7 @@ class ArgoCD:
         """The action that really goes on: `resume` alone would pause again after an analysis without a result."""
         if action != "resume" or resource.key[1] != "Rollout":
             return action
-        manifest = await self._follower(ref).api.resource(ref, _node(resource))
+        manifest = await self._follower(ref).api.resource(ref, node_of(resource))
         return "skip-current-step" if is_inconclusive(manifest) else action
 
     # --- where
@@ -493,7 +494,8 @@ def _below(ref: AppRef, app: Application) -> list[AppRef]:
     return [AppRef(ref.server, "", name, namespace) for namespace, name in app.children]
 
 
-def _node(resource: Resource) -> dict[str, str]:
+def node_of(resource: Resource) -> dict[str, str]:
+    """What Argo CD is asked for it by."""
     group, kind, namespace, name = resource.key
     return {"group": group, "kind": kind, "namespace": namespace, "name": name, "version": resource.version}
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 from bot.catalog.model import Catalog
-from bot.delivery.argocd import references
+from bot.delivery.argocd import node_of, references
 from bot.delivery.argocd_api import AppRef, ArgoApi
 from bot.delivery.argocd_settings import argo_servers
+from bot.delivery.rollouts import pauses_at
 from bot.doctor import Finding
 from bot.errors import ProviderError
 from bot.settings import Settings
 
 MOST = 20
 """Missing applications that are named; the rest is a number."""
+MOST_STEPS = 100
+"""Applications whose Rollouts are looked at: each takes two questions."""
 
 
 async def check(settings: Settings, catalog: Catalog) -> AsyncIterator[Finding]:
@@ -29,6 +32,8 @@ async def check(settings: Settings, catalog: Catalog) -> AsyncIterator[Finding]:
         try:
             async for finding in _of_server(api, [ref for ref in wanted if ref.server == name]):
                 yield finding
+            async for finding in _of_steps(api, [one for one in _weighted(catalog) if one[0].server == name]):
+                yield finding
         except ProviderError as error:
             yield Finding("argocd", error.message, error.hint or "Check its address and its token.")
         finally:
@@ -40,6 +45,29 @@ def _references(catalog: Catalog) -> Iterator[AppRef]:
         for target in service.targets.values():
             if target.delivery.provider == "argocd":
                 yield from references(service, target)
+
+
+def _weighted(catalog: Catalog) -> Iterator[tuple[AppRef, tuple[int, ...]]]:
+    """Applications whose gray weights the catalog names, where the steps are not written to Git with the version."""
+    for service in catalog.services.values():
+        for target in service.targets.values():
+            if target.delivery.provider == "argocd" and target.gray.weights and not target.gitops.options.get("steps"):
+                for ref in references(service, target):
+                    yield ref, target.gray.weights
+
+
+async def _of_steps(api: ArgoApi, wanted: list[tuple[AppRef, tuple[int, ...]]]) -> AsyncIterator[Finding]:
+    """Where a Rollout's own steps say something else than the catalog."""
+    for ref, weights in wanted[:MOST_STEPS]:
+        app = await api.get(ref)
+        for resource in app.resources if app is not None else ():
+            if resource.key[1] != "Rollout":
+                continue
+            own = pauses_at(await api.resource(ref, node_of(resource)))
+            if own != weights:
+                there, here = (", ".join(map(str, some)) or "nothing" for some in (own, weights))
+                said = f"The Rollout of {ref.name} pauses at {there} percent, `gray.weights` says {here}."
+                yield Finding("argocd", said, "Correct one of them, or set `steps` in `gitops.options`.")
 
 
 async def _of_server(api: ArgoApi, refs: list[AppRef]) -> AsyncIterator[Finding]:

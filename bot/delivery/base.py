@@ -16,7 +16,8 @@ class Change:
     """One version to be written to the configuration repository.
 
     intent: our key, written as a trailer, by which an orphan commit is found again. expected: the version and digest
-    believed to be there (compare-and-set; None: no expectation). trailers: in order, for the commit message.
+    believed to be there (compare-and-set; None: no expectation). trailers: in order, for the commit message. weights:
+    percent of traffic at each gray pause, for formats that hold the steps, too.
     """
 
     intent: str
@@ -30,6 +31,7 @@ class Change:
     subject: str
     trailers: tuple[tuple[str, str], ...] = ()
     expected_digest: str | None = None
+    weights: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,15 @@ api/types/image.go (digest beats newTag), argoproj-labs/argocd-image-updater v1.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pydantic import Field, model_validator
 
 from bot.catalog.model import GitopsSpec
 from bot.delivery import values
+from bot.delivery.rollouts import has_canary, steps_of
 from bot.delivery.yaml_edit import Document, Path, get_text, quoted
 from bot.errors import ProviderRejected
 from bot.options import Options, read_options
@@ -72,10 +73,14 @@ def _values(options: Mapping[str, object], where: str) -> Format:
 
 
 class HelmOptions(Options):
-    """`gitops.options` of the format `helm`: paths in the values file, such as `image.tag` or `images[0].digest`."""
+    """`gitops.options` of the format `helm`: paths in the values file, such as `image.tag` or `images[0].digest`.
+
+    steps: where the chart takes the steps of its Rollout from; empty: they are not ours.
+    """
 
     tag: str = "image.tag"
     digest: str = "image.digest"
+    steps: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Helm:
     """Tag and digest at two paths of a values file. An empty digest path writes the tag alone."""
 
     options: HelmOptions
+    weights: tuple[int, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -103,6 +109,8 @@ class Helm:
         document = Document(text or "", where)
         for key, path in self._paths(document.data).items():
             _set_deep(document, path, wanted[key])
+        if self.options.steps and self.weights:
+            document.set_list(_value_path(document.data, self.options.steps), steps_of(self.weights))
         return document.finish()
 
     def remove(self, text: str, where: str) -> str | None:
@@ -167,11 +175,18 @@ class Kustomize:
         raise _no_removal(where)
 
 
+class ManifestOptions(ImageOptions):
+    """`gitops.options` of `manifest`. steps: the catalog's `gray.weights` become those of the Rollout in the file."""
+
+    steps: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`image:` of every container of plain manifests that runs this image; several documents are fine."""
 
-    options: ImageOptions
+    options: ManifestOptions
+    weights: tuple[int, ...] = ()
     keys = ("version", "digest")
 
     def read(self, text: str | None, where: str) -> dict[str, str]:
@@ -193,7 +208,20 @@ class Manifest:
         name = self.options.new_name or self.options.image
         for path, _ in places:
             document.set(path, f"{name}:{wanted['version']}@{wanted['digest']}")
+        if self.options.steps and self.weights:
+            self._set_steps(document, where)
         return document.finish()
+
+    def _set_steps(self, document: Document, where: str) -> None:
+        canaries = [
+            number
+            for number, one in enumerate(document.data)
+            if isinstance(one, dict) and one.get("kind") == "Rollout" and has_canary(one)
+        ]
+        if not canaries:
+            raise ProviderRejected(f"{where} has no Rollout with a canary.", hint="Take `steps` out of its options.")
+        for number in canaries:
+            document.set_list((number, "spec", "strategy", "canary", "steps"), steps_of(self.weights))
 
     def _places(self, documents: Any) -> Iterator[tuple[Path, str]]:
         names = {self.options.image, self.options.new_name} - {""}
@@ -345,7 +373,7 @@ _FORMATS: Mapping[str, Callable[[Mapping[str, object], str], Format]] = {
     "values": _values,
     "helm": lambda options, where: Helm(read_options(HelmOptions, options, where)),
     "kustomize": lambda options, where: Kustomize(read_options(ImageOptions, options, where)),
-    "manifest": lambda options, where: Manifest(read_options(ImageOptions, options, where)),
+    "manifest": lambda options, where: Manifest(read_options(ManifestOptions, options, where)),
     "argocd-source": _argo_source,
 }
 FORMATS = tuple(_FORMATS)
@@ -353,20 +381,21 @@ FORMAT_OPTIONS: Mapping[str, type[Options]] = {
     "values": ValuesOptions,
     "helm": HelmOptions,
     "kustomize": ImageOptions,
-    "manifest": ImageOptions,
+    "manifest": ManifestOptions,
     "argocd-source": ArgoSourceOptions,
 }
 """Format -> the model of its options."""
 
 
-def format_of(gitops: GitopsSpec, service: str, environment: str) -> Format:
+def format_of(gitops: GitopsSpec, service: str, environment: str, weights: Sequence[int] = ()) -> Format:
     """The format of a target, with {service} and {environment} filled in. Raises ProviderRejected: no such format."""
     made = _FORMATS.get(gitops.format)
     if made is None:
         known = ", ".join(FORMATS)
         raise ProviderRejected(f"`gitops.format` is {gitops.format!r}, known are: {known}.", hint="Correct it.")
     options = {key: _filled(value, service, environment) for key, value in gitops.options.items()}
-    return made(options, f"gitops.options of {service} in {environment}")
+    form = made(options, f"gitops.options of {service} in {environment}")
+    return replace(form, weights=tuple(weights)) if isinstance(form, (Helm, Manifest)) else form
 
 
 def _filled(value: object, service: str, environment: str) -> object:

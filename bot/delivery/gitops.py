@@ -191,7 +191,7 @@ class GitWriter:
         return await self._branch(change.gitops, change.repo).submit(pending)
 
     def _pending(self, change: Change, *, remove: bool, check: Check | None) -> _Pending:
-        form = format_of(change.gitops, change.service, change.environment)
+        form = format_of(change.gitops, change.service, change.environment, change.weights)
         if not _one_line(change.intent):
             raise ProviderRejected("A change needs an intent.", hint="Deploy again.")
         path = _path(change.gitops, change.service, change.environment)

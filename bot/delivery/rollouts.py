@@ -26,6 +26,28 @@ def pause_of(name: str, manifest: Mapping[str, Any]) -> GrayStage:
     )
 
 
+def steps_of(weights: Sequence[int]) -> list[dict[str, Any]]:
+    """A Rollout's canary steps: each weight with a pause without an end, which Slipway ends."""
+    return [step for weight in weights for step in ({"setWeight": weight}, {"pause": {}})]
+
+
+def has_canary(manifest: Mapping[str, Any]) -> bool:
+    """Whether a Rollout goes by canary steps."""
+    return isinstance(_map(_map(manifest, "spec"), "strategy").get("canary"), Mapping)
+
+
+def pauses_at(manifest: Mapping[str, Any]) -> tuple[int, ...]:
+    """The weight at each pause of a Rollout's own steps."""
+    steps = _map(_map(_map(manifest, "spec"), "strategy"), "canary").get("steps") or []
+    weight, found = 0, []
+    for step in steps:
+        if isinstance(step, Mapping) and "setWeight" in step:
+            weight = int(step["setWeight"])
+        elif isinstance(step, Mapping) and "pause" in step:
+            found.append(weight)
+    return tuple(found)
+
+
 def phase_of(manifest: Mapping[str, Any]) -> tuple[str, str]:
     """`Healthy`, `Degraded`, `Progressing` or `Paused`, as its own program decides it, and the message.
 

@@ -20,7 +20,7 @@ from bot.delivery.base import DeliveryFailure, GrayStage, SyncProgress, SyncRequ
 from bot.delivery.kubernetes import AT, TIMEOUT, Kubernetes, missing, pod_spec, read_json
 from bot.delivery.kubernetes_options import KubernetesOptions, RolloutOptions
 from bot.delivery.kubernetes_status import Json, section
-from bot.delivery.rollouts import analysis_lines, analysis_names, is_inconclusive, pause_of, phase_of
+from bot.delivery.rollouts import analysis_lines, analysis_names, is_inconclusive, pause_of, phase_of, steps_of
 from bot.errors import ProviderRejected
 
 GROUP, VERSION = "argoproj.io", "v1alpha1"
@@ -103,10 +103,7 @@ class Rollouts(Kubernetes):
         ]
         spec: dict[str, Any] = {"template": {"spec": {"containers": containers}}}
         if request.target.gray.weights and "canary" in section(section(seen, "spec"), "strategy"):
-            steps: list[dict[str, Any]] = []
-            for weight in request.target.gray.weights:
-                steps += [{"setWeight": weight}, {"pause": {}}]
-            spec["strategy"] = {"canary": {"steps": steps}}
+            spec["strategy"] = {"canary": {"steps": steps_of(request.target.gray.weights)}}
         made = await self._apply(options, seen, self._notes(request), spec)
         if section(seen, "status").get("abort") and containers == pod_spec(seen).get("containers"):
             await self._on_status(options, {"abort": False})  # The same version again: its program calls it a retry.

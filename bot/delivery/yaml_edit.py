@@ -55,6 +55,25 @@ class Document:
             raise self._odd("has no mapping in the place where the version belongs")
         _put(self._wanted, path, value)
 
+    def set_list(self, path: Path, value: Sequence[Any]) -> None:
+        """Put a whole list there, in one line; one that says the same already stays as it is written.
+
+        The mapping that holds the last key must exist. Raises ProviderRejected.
+        """
+        if _get(self._wanted, path) == value:
+            return
+        parent = self._node(path[:-1])
+        pairs = parent.value if isinstance(parent, yaml.MappingNode) else ()
+        place = next((pair for pair in pairs if pair[0].value == path[-1]), None)
+        if place is not None:
+            key, old = place
+            self.text = f"{self.text[: key.end_mark.index]}: {json.dumps(value)}{self.text[_end_of(old) :]}"
+        elif isinstance(parent, yaml.MappingNode):
+            self._insert(parent, f"{path[-1]}: {json.dumps(value)}")
+        else:
+            raise self._odd(f"has no mapping that could hold `{path[-1]}`")
+        _put(self._wanted, path, list(value))
+
     def drop(self, path: Path) -> None:
         """Take a key with its one-line value away. Raises ProviderRejected."""
         parent = self._node(path[:-1])
@@ -149,6 +168,14 @@ class Document:
 
     def _odd(self, what: str) -> ProviderRejected:
         return ProviderRejected(f"{self._where} {what}.", hint="Correct it in the repository.")
+
+
+def _end_of(node: yaml.Node) -> int:
+    """Where its text ends; of a block that is the end of its last leaf, not of the comments behind it."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _end_of(last[1] if isinstance(last, tuple) else last)
+    return int(node.end_mark.index)
 
 
 def quoted(value: str | bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from bot.catalog.model import GrayRule
@@ -18,6 +19,14 @@ def at_pause(stage: GrayStage, number: int, seen: Deployment, now: datetime) -> 
     if shown is None and weights:
         shown = weights[min(number, len(weights)) - 1]
     return Gray(stage=stage.id, step=stage.step, steps=stage.steps, number=number, weight=shown, since_at=now)
+
+
+def differing(stage: GrayStage, number: int, weights: Sequence[int]) -> str:
+    """A warning if the pause it really stands at is not the catalog's; empty if it is, or if one of them says none."""
+    wanted = weights[min(number, len(weights)) - 1] if weights else None
+    if wanted is None or stage.weight is None or stage.weight == wanted:
+        return ""
+    return f"It stands at {stage.weight} percent, where the catalog says {wanted}: the Rollout's own steps decide."
 
 
 def asked(gray: Gray, now: datetime) -> Gray:

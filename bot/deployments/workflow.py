@@ -19,6 +19,7 @@ from bot.delivery.base import (
     Change,
     ConfigWriter,
     Delivery,
+    GrayStage,
     Images,
     Place,
     Running,
@@ -414,8 +415,14 @@ class Workflow:
         is_same = before.stage == stage.id
         if is_same and before.asked_at is not None and self._clock() - before.asked_at < MOVES_WITHIN:
             return Stay(self._clock() + self._poll, data)  # It was asked to go on and has not begun to.
-        now = gray.at_pause(stage, before.number + (not is_same), seen, self._clock())
-        return Go(State.GRAY, data.model_copy(update={"gray": now}), note=gray.where(now))
+        return self._arrived(seen, data, stage, before.number + (not is_same))
+
+    def _arrived(self, seen: Deployment, data: Data, stage: GrayStage, number: int) -> Go:
+        """At a pause; one that is not the catalog's is told."""
+        now = gray.at_pause(stage, number, seen, self._clock())
+        said = gray.differing(stage, number, plan.thaw(seen.data.plan)[1].gray.weights)
+        warnings = data.warnings if not said or said in data.warnings else (*data.warnings, said)
+        return Go(State.GRAY, data.model_copy(update={"gray": now, "warnings": warnings}), note=gray.where(now))
 
     async def gray(self, seen: Deployment) -> Outcome:
         """Wait at the pause for a person, the timer or the metrics; each of them may also end it."""
@@ -430,8 +437,7 @@ class Workflow:
         if progress is None or progress.state is not SyncState.SUSPENDED or stage is None:
             return Go(State.SYNCING, _update(seen, gray=gray.asked(at_pause, self._clock())), note="it goes on")
         if stage.id != at_pause.stage:
-            now = gray.at_pause(stage, at_pause.number + 1, seen, self._clock())
-            return Go(State.GRAY, _update(seen, gray=now), note=gray.where(now))
+            return self._arrived(seen, seen.data, stage, at_pause.number + 1)
         if at_pause.wish and at_pause.wish_stage == stage.id:
             return await self._go_on(seen, delivery, request, at_pause)
         return await self._watch_gray(seen, delivery, request, at_pause)
@@ -724,6 +730,7 @@ class Workflow:
             subject=f"{verb} {seen.service} {seen.release_version} to {seen.environment}",
             trailers=self._trailers(seen, service),
             expected_digest=seen.data.before.digest if seen.data.before else None,
+            weights=target.gray.weights,
         )
 
     def _undo_change(self, seen: Deployment) -> Change:
@@ -741,6 +748,7 @@ class Workflow:
             subject=f"Undo {seen.service} {seen.release_version} in {seen.environment}: back to {before.version}",
             trailers=(("Slipway-Deployment", seen.ref), ("Slipway-Undoes", seen.intent)),
             expected_digest=seen.digest,
+            weights=target.gray.weights,
         )
 
     def _trailers(self, seen: Deployment, service: Service) -> tuple[tuple[str, str], ...]:

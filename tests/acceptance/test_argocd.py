@@ -103,6 +103,27 @@ async def test_gray_waits_for_a_person_and_goes_on(tmp_path: Path, fake: FakeArg
     assert "may not" in str(answers[0]) or "not" in str(answers[0])
 
 
+async def test_weights_that_are_not_the_rollouts_are_told(tmp_path: Path, fake: FakeArgoCD) -> None:
+    """The steps lie in Git: what the catalog says must not be shown as what is, and the doctor tells it before."""
+    world = make_argo_world(tmp_path / "world", GRAY | {"weights": [10]})
+    fake.outcome["app-prod"] = "paused"
+    fake.steps = [{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {"duration": "1m"}}]
+    async with slipway(world, fake) as bot:
+        await bot.say("owner", "/deploy app prod")
+        await bot.reaches(State.GRAY)
+        (card,) = await bot.cards("owner", "d-1")
+        await bot.click("owner", card["ref"], "continue")
+        await bot.ends()
+        lines: list[str] = []
+        more = {"argocd_url": fake.url, "argocd_token": SecretStr(TOKEN)}
+        settings = settings_for(world).model_copy(update=more)
+        await examine(settings, load_catalog(world.directory), lambda finding: lines.append(said(finding)))
+    assert {"name": "Gray", "state": "running", "detail": "25 %"} in card["steps"]
+    assert "It stands at 25 percent, where the catalog says 10" in card["fields"]["careful"]
+    wanted = "FIX argocd: The Rollout of app-prod pauses at 25, 50 percent, `gray.weights` says 10."
+    assert any(line.startswith(wanted) for line in lines), lines
+
+
 async def test_abort_gives_the_traffic_back_and_undoes_git(tmp_path: Path, fake: FakeArgoCD) -> None:
     """Traffic first, at once; then Git, so that the truth agrees with what runs."""
     world = make_argo_world(tmp_path / "world")

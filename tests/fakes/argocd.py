@@ -40,9 +40,9 @@ class FakeArgoCD:
     """Applications by name, and what a sync of them leads to.
 
     images: revision -> the image it asks for; render: tells it instead. hooks: Jobs that run before each sync.
-    inconclusive: a paused Rollout is paused by an analysis without a result. analysis: an AnalysisRun that failed.
-    outcome: application -> `good`, `failing`, `slow`, `degraded`,
-    `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
+    steps: of every Rollout, which then stands at its first pause. inconclusive: a paused Rollout is paused by an
+    analysis without a result. analysis: an AnalysisRun that failed. outcome: application -> `good`, `failing`,
+    `slow`, `degraded`, `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
     faults: taken one by one by calls whose method and path end match: `drop` (done, but not answered), `refuse`
     (not done, 503), `cut` (connection closed before). pace: seconds between two steps of an operation. below: the
     applications that one manages. retries: how often an operation fails before it comes to its end. deaf: the
@@ -55,6 +55,7 @@ class FakeArgoCD:
     images: dict[str, str] = field(default_factory=dict)
     render: Callable[[str], str] | None = None
     hooks: list[str] = field(default_factory=list)
+    steps: list[Json] = field(default_factory=list)
     inconclusive: bool = False
     analysis: Json | None = None
     outcome: dict[str, str] = field(default_factory=dict)
@@ -353,6 +354,10 @@ class FakeArgoCD:
         if request.query.get("kind") == "Rollout" and self.inconclusive:
             status = {"pauseConditions": [{"reason": "InconclusiveAnalysisRun"}], "controllerPause": True}
             return web.json_response({"manifest": json.dumps({"status": status})})
+        if request.query.get("kind") == "Rollout" and self.steps:
+            at = next((number for number, step in enumerate(self.steps) if "pause" in step), 0)
+            rollout = {"spec": {"strategy": {"canary": {"steps": self.steps}}}, "status": {"currentStepIndex": at}}
+            return web.json_response({"manifest": json.dumps(rollout)})
         image = (app.get("status", {}).get("summary", {}).get("images") or [""])[0]
         container = {
             "name": "main",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+import yaml
 
 from bot.catalog.model import GitopsSpec
 from bot.delivery.formats import format_of
@@ -170,3 +173,46 @@ def test_containers_that_differ_have_no_version() -> None:
     text = "spec:\n  containers:\n  - image: app/web:1\n  - image: app/web:2\n"
     with pytest.raises(ProviderRejected, match="in several versions"):
         form.read(text, "`f.yaml`")
+
+
+ROLLOUT = """# the service
+kind: Rollout
+spec:
+  strategy:
+    canary:
+      steps:  # from the catalog
+      - setWeight: 5
+      - pause: {duration: 10m}
+      # and then all
+      maxSurge: 1
+  template:
+    spec:
+      containers:
+      - {name: web, image: "registry.example/web:1"}
+"""
+
+
+def test_the_steps_of_a_rollout_are_the_catalogs_weights() -> None:
+    """One commit holds version and steps; the rest stays; steps that say the same already stay as they are written."""
+    options = {"image": "registry.example/web", "steps": True}
+    form = format_of(GitopsSpec(format="manifest", options=options), "web", "prod", (10, 50))
+    wanted = {"version": "2", "digest": f"sha256:{'a' * 64}"}
+    made = form.write(ROLLOUT, wanted, "`rollout.yaml`")
+    (body,) = yaml.safe_load_all(made)
+    steps = [{"setWeight": 10}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]
+    assert body["spec"]["strategy"]["canary"] == {"steps": steps, "maxSurge": 1}
+    assert "# the service" in made
+    assert "# and then all" in made
+    again = made.replace(json.dumps(steps), "\n" + "\n".join(f"      - {json.dumps(step)}" for step in steps))
+    assert form.write(again, wanted, "`rollout.yaml`") == again
+    with pytest.raises(ProviderRejected, match="has no Rollout with a canary"):
+        form.write(ROLLOUT.replace("canary", "blueGreen"), wanted, "`rollout.yaml`")
+    plain = format_of(GitopsSpec(format="manifest", options={"image": "registry.example/web"}), "web", "prod", (10,))
+    assert "setWeight: 5" in plain.write(ROLLOUT, wanted, "`rollout.yaml`")
+
+
+def test_the_steps_of_a_chart_are_a_list_in_its_values() -> None:
+    """At the path that the catalog names, made there if the mapping above it is."""
+    form = format_of(GitopsSpec(format="helm", options={"steps": "rollout.steps"}), "web", "prod", (20,))
+    made = form.write("image:\n  tag: a\n  digest: b\nrollout:\n  on: true\n", {"version": "2", "digest": "d"}, "`v`")
+    assert yaml.safe_load(made)["rollout"]["steps"] == [{"setWeight": 20}, {"pause": {}}]
