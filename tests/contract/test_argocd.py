@@ -142,6 +142,15 @@ async def test_automatic_sync_is_asked_without_a_revision_and_judged_by_what_it_
     assert "revision" not in argo.fake.syncs[0]
 
 
+async def test_of_many_sources_ours_alone_is_named(argo: Argo) -> None:
+    """Its position and its commit; the others stay at what they follow, and `revision` would be passed over."""
+    argo.fake.add("hello", sources=3)
+    await until(argo.delivery, argo.request(source=2), SyncState.SUCCEEDED)
+    (body,) = argo.fake.syncs
+    assert (body["sourcePositions"], body["revisions"], body.get("revision")) == ([2], [W], None)
+    assert argo.fake.apps["hello"]["status"]["sync"]["revisions"][1] == W
+
+
 async def test_automatic_sync_that_was_faster_is_adopted(argo: Argo) -> None:
     """It applied our commit: there is nothing left to start."""
     argo.fake.add("hello", auto_sync=True)

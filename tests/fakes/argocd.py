@@ -42,7 +42,8 @@ class FakeArgoCD:
     images: revision -> the image it asks for; render: tells it instead. hooks: Jobs that run before each sync.
     steps: of every Rollout, which then stands at its first pause. inconclusive: a paused Rollout is paused by an
     analysis without a result. analysis: an AnalysisRun that failed. outcome: application -> `good`, `failing`,
-    `slow`, `degraded`, `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping pod).
+    `slow`, `degraded`, `progressing`, `paused` (a Rollout at its pause), `crashing` (healthy application, crash-looping
+    pod).
     faults: taken one by one by calls whose method and path end match: `drop` (done, but not answered), `refuse`
     (not done, 503), `cut` (connection closed before). pace: seconds between two steps of an operation. below: the
     applications that one manages. retries: how often an operation fails before it comes to its end. deaf: the
@@ -57,6 +58,7 @@ class FakeArgoCD:
     hooks: list[str] = field(default_factory=list)
     steps: list[Json] = field(default_factory=list)
     inconclusive: bool = False
+    positions: dict[str, int] = field(default_factory=dict)
     analysis: Json | None = None
     outcome: dict[str, str] = field(default_factory=dict)
     heads: dict[str, str] = field(default_factory=dict)
@@ -150,7 +152,9 @@ class FakeArgoCD:
             await asyncio.sleep(self.pace)
             state.pop("finishedAt")
             self.changed(app)
-        state["syncResult"] = {"revision": revision, "resources": [_result(name, outcome), *map(_hook, self.hooks)]}
+        state["syncResult"] = self._revisions(app, revision) | {
+            "resources": [_result(name, outcome), *map(_hook, self.hooks)]
+        }
         if outcome == "failing":
             self._end(app, state, "Failed", "one or more objects failed to apply, reason: the cluster said no")
             return
@@ -158,6 +162,14 @@ class FakeArgoCD:
         # Healthy before the new generation is seen, as Argo CD really tells it: a trap for whoever is in a hurry.
         await asyncio.sleep(self.pace)
         await self._reconcile(app, revision, outcome)
+
+    def _revisions(self, app: Json, revision: str) -> Json:
+        """Of one source, or of many: the others have commits of their own."""
+        sources = app["spec"].get("sources") or []
+        if not sources:
+            return {"revision": revision}
+        ours = self.positions.get(app["metadata"]["name"], 1)
+        return {"revisions": [revision if at == ours else f"{at:040x}" for at in range(1, len(sources) + 1)]}
 
     def _end(self, app: Json, state: Json, phase: str, message: str) -> None:
         state |= {"phase": phase, "message": message, "finishedAt": stamp()}
@@ -182,7 +194,7 @@ class FakeArgoCD:
         ]
         child = {"group": "argoproj.io", "version": "v1alpha1", "kind": "Application", "namespace": "argocd"}
         status["resources"] += [child | {"name": one, "status": "Synced"} for one in self.below.get(name, ())]
-        status["sync"] = {"status": "Synced", "revision": revision}
+        status["sync"] = {"status": "Synced"} | self._revisions(app, revision)
         status["reconciledAt"] = stamp()
         if image := self.render(revision) if self.render is not None else self.images.get(revision):
             status["summary"] = {"images": [image]}
@@ -301,6 +313,11 @@ class FakeArgoCD:
         revision = (body.get("revisions") or [body.get("revision", "")])[0]
         if revision and app["spec"].get("syncPolicy", {}).get("automated"):
             raise Refusal(9, f"Cannot sync to {revision}: auto-sync currently set to main")
+        if app["spec"].get("sources"):
+            positions, revisions = body.get("sourcePositions") or [], body.get("revisions") or []
+            if len(positions) != len(revisions) or not all(0 < at <= len(app["spec"]["sources"]) for at in positions):
+                raise Refusal(3, "source position is out of range")
+            self.positions[name] = positions[0]
         self.syncs.append(body)
         self.begin(name, revision=revision, info=body.get("infos"))
         return web.json_response(app)
@@ -390,7 +407,7 @@ class FakeArgoCD:
             raise Refusal(3, "invalid body")
         name, kind = app["metadata"]["name"], request.query["kind"]
         self.actions.append((f"{kind}/{request.query['resourceName']}", action))
-        revision = app["status"]["sync"]["revision"]
+        revision = app["status"]["sync"].get("revision", "")
         if action in ("resume", "promote-full", "skip-current-step"):
             self.spawn(self._reconcile(app, revision, "good"))
         elif action == "abort":

@@ -363,3 +363,30 @@ async def test_looking_again_reads_no_history(remote: BareRepository, git: Watch
     git.calls.clear()
     await writer.find(change(remote))
     assert "log" not in git.calls
+
+
+async def test_all_who_look_at_once_share_one_look(remote: BareRepository, git: WatchedGit, writer: GitWriter) -> None:
+    """Five hundred deployments that reach this step together must not start git five hundred times each way."""
+    await asyncio.gather(*(writer.write(change(remote, f"svc-{n}", number=n)) for n in range(3)))
+    git.calls.clear()
+    spec = change(remote).gitops
+    asked = [writer.read(spec, remote.address, f"svc-{n % 4}", "prod") for n in range(40)]
+    found = await asyncio.gather(
+        *asked, *(writer.find(change(remote, f"svc-{n % 3}", number=n % 3)) for n in range(40))
+    )
+    assert len(git.calls) <= 10
+    assert [one.version for one in found[:4] if one is not None] == ["1.0", "1.0", "1.0", ""]
+    assert all(one is not None for one in found[40:])
+
+
+async def test_a_directory_in_the_place_of_a_file_is_told_to_its_own_change_alone(
+    remote: BareRepository, writer: GitWriter
+) -> None:
+    """Whoever is folded into the same push goes on."""
+    await writer.write(change(remote, "svc-1"))
+    odd = replace(change(remote, "svc-2", number=2), gitops=GitopsSpec(path="{environment}"))
+    good = change(remote, "svc-3", number=3)
+    refused, written = await asyncio.gather(writer.write(odd), writer.write(good), return_exceptions=True)
+    assert isinstance(refused, ProviderRejected)
+    assert "is a directory there" in refused.message
+    assert isinstance(written, Written)
