@@ -28,7 +28,10 @@ def pause_of(name: str, manifest: Mapping[str, Any]) -> GrayStage:
 
 def steps_of(weights: Sequence[int]) -> list[dict[str, Any]]:
     """A Rollout's canary steps: each weight with a pause without an end, which Slipway ends."""
-    return [step for weight in weights for step in ({"setWeight": weight}, {"pause": {}})]
+    steps: list[dict[str, Any]] = []
+    for weight in weights:
+        steps += [{"setWeight": weight}, {"pause": {}}]
+    return steps
 
 
 def has_canary(manifest: Mapping[str, Any]) -> bool:

@@ -118,18 +118,19 @@ class Deployments:
         """The digest of the release, empty before it is built; what stands in its way; and a pass from the server."""
         at = self._clock()
 
-        def work(tx: Tx) -> tuple[str, Facts, ServerPass | None]:
+        def work(tx: Tx) -> tuple[str, ServerPass | None]:
             known = releases.by_commit(tx, wish.service.name, wish.commit)
             digest = known.digest if known is not None else ""
             names = [wish.version, wish.commit, wish.commit[:12], *([digest] if digest else [])]
             found = emergencies.good_passes(tx, wish.person.id, wish.service.name, wish.target.environment, names, at)
-            standing, given = standing_facts(tx, at), next(iter(found), None)
-            if given is None:
-                return digest, standing, None
-            passed = pass_of(given, release_subject(digest, wish.commit))
-            return digest, replace(standing, passes=(passed,)), given
+            return digest, next(iter(found), None)
 
-        return await self._db.read(work)
+        digest, given = await self._db.read(work)
+        standing = await self._standing()
+        if given is None:
+            return digest, standing, None
+        passed = pass_of(given, release_subject(digest, wish.commit))
+        return digest, replace(standing, passes=(passed,)), given
 
     async def start(self, asked: Wish) -> Started:
         """Ask the rules, then queue it; or offer the emergency lane; or join the one on its way.

@@ -646,8 +646,8 @@ class Workflow:
         service = self._catalog().services.get(seen.service)
         if self._freshen is not None and service is not None:
             await self._freshen(service)
-        at = self._clock()
-        standing, catalog = await self._db.read(lambda tx: standing_facts(tx, at)), self._catalog()
+        standing, at = (await self._moment.standing()).facts, self._clock()
+        catalog = self._catalog()
         asked, facts = request_of(seen), facts_of(seen, standing)
         verdict = decide(catalog, asked, facts, at)
         lacking = {reason.code for reason in verdict.blocking} - CLOSED - HELD
