@@ -18,7 +18,27 @@ class PortTaken(SlipwayError):
     """The address cannot be listened on."""
 
 
+TICK = 1.0
+"""Seconds between two looks at the clock, for the date that answers carry."""
+
+
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which wakes ten times a second to see whether it shall end: here it is told."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK):
+                    await self.ending.wait()
+
+    def end(self) -> None:
+        """Answer what is under way, then stop."""
+        self.should_exit = True
+        self.ending.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are ours: the whole application stops in order, not only the web server."""
@@ -64,6 +84,6 @@ async def serve(
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     on_stop()
-    server.should_exit = True
+    server.end()
     stopping.cancel()
     await serving

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -87,3 +88,23 @@ async def test_a_cut_connection_is_made_up_for(replicas: tuple[Database, Databas
     assert {await asyncio.wait_for(heard.get(), 10) for _ in Topic} == {(topic, 0) for topic in Topic}
     await here.run(lambda tx: announce(tx, Topic.OUTBOX))
     assert await asyncio.wait_for(heard.get(), 5) == (Topic.OUTBOX, 0)
+
+
+async def test_listening_sets_no_clock(
+    replicas: tuple[Database, Database, Heard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg's own wait wakes ten times a second for ever, which was half of what an idle replica used."""
+    here, _, heard = replicas
+    delays: list[float] = []
+    loop = asyncio.get_running_loop()
+    later = loop.call_later
+
+    def noting(delay: float, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return later(delay, *args, **more)
+
+    monkeypatch.setattr(loop, "call_later", noting)
+    for number in range(3):
+        await here.run(lambda tx, number=number: announce(tx, Topic.DEPLOYMENT, number))  # type: ignore[misc]
+        assert await heard.get() == (Topic.DEPLOYMENT, number)
+    assert [delay for delay in delays if delay > 0] == []
