@@ -19,6 +19,7 @@ from bot.errors import Refused
 from bot.policy.model import Ballot
 from bot.store import audit, outbox
 from bot.store import deployments as rows
+from bot.store.asked import AskedTogether
 from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
 from bot.store.outbox import NewNotice, Notice
@@ -45,6 +46,7 @@ class Asking:
         self._platforms = platforms
         self._clock = clock
         self._on_message = on_message
+        self._asked: AskedTogether[int, frozenset[str]] = AskedTogether(db, outbox.keys_about)
 
     def handlers(self) -> dict[State, Handler]:
         """State -> handler."""
@@ -58,8 +60,7 @@ class Asking:
         handed = sum(1 for one in self._hand_ups(seen) if one <= at)
         noted = emergency.model_copy(update={"handed": handed, "reminders": self._reminders(seen, emergency, at)})
         reminded = noted.reminders > emergency.reminders
-        if await self._db.run(lambda tx: self._tell(tx, seen, at, reminded=reminded, handed=handed > emergency.handed)):
-            self._on_message()
+        await self._tell_new(seen, at, reminded=reminded, handed=handed > emergency.handed)
         data = seen.data.model_copy(update={"emergency": noted})
         return Stay(self._next_look(seen, noted, at), data)
 
@@ -86,15 +87,29 @@ class Asking:
         pauses = [rule.remind_after for rule in rules_of(self._catalog(), seen) if rule.remind_after]
         return asked.asked_at + min(pauses) * (2 ** min(count + 1, 20) - 1) if pauses else None
 
-    def _tell(self, tx: Tx, seen: Deployment, at: datetime, *, reminded: bool, handed: bool) -> bool:
-        """Ask whoever may answer now, and remind those who have not; True if anything is to be sent."""
+    async def _tell_new(self, seen: Deployment, at: datetime, *, reminded: bool, handed: bool) -> None:
+        """Ask whoever may answer now and was not asked, and remind those who have not answered.
+
+        Nothing is written while there is nothing new: a thousand that only go on waiting cost a reading.
+        """
+        known = await self._asked.get(seen.id) or frozenset()
+        new = [one for one in audience.asked(self._catalog(), seen, self._platforms, at) if one.key not in known]
+        if not (new or reminded or handed):
+            return
+        if await self._db.together(lambda tx: self._tell(tx, seen, new, at, reminded=reminded, handed=handed)):
+            self._on_message()
+
+    def _tell(
+        self, tx: Tx, seen: Deployment, new: Sequence[NewNotice], at: datetime, *, reminded: bool, handed: bool
+    ) -> bool:
         told = False
-        for notice in audience.asked(self._catalog(), seen, self._platforms, at):
+        for notice in new:
             told |= outbox.put(tx, notice, at)
         if reminded:
             told |= self._remind(tx, seen, at)
         if handed:
-            audit.append(tx, AuditEntry(at, "slipway", "approval:hand_up", seen.ref, "accepted", "", seen.target))
+            entry = AuditEntry(at, "slipway", "approval:hand_up", seen.ref, "accepted", "", seen.target)
+            audit.append_at_end(tx, entry)
         return told
 
     def _remind(self, tx: Tx, seen: Deployment, at: datetime) -> bool:

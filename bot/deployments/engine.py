@@ -33,6 +33,9 @@ SHORT_WAIT, LONGER_WAIT = timedelta(seconds=5), timedelta(minutes=1)
 NO_ROOM = timedelta(minutes=10)
 """How long one that was not admitted sleeps unless its row is woken; long enough to let its lease go meanwhile."""
 
+AT_ONCE = 256
+"""How many are claimed in one statement: a thousand are back in work with four, and two replicas still share them."""
+
 MAX_STUMBLES = 5
 
 
@@ -100,6 +103,7 @@ class Engine:
         self._leaving: set[int] = set()
         self._nudges: dict[int, asyncio.Event] = {}
         self._renewed: dict[int, float] = {}
+        self._parking: dict[int, rows.Leaving] = {}
         self._poked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -175,7 +179,7 @@ class Engine:
 
         def claim(tx: Tx) -> tuple[list[Deployment], datetime | None]:
             """One transaction for both, because that is what idling costs."""
-            taken = rows.claim(tx, self.owner, states, at, self.settings.lease, min(room, 64))
+            taken = rows.claim(tx, self.owner, states, at, self.settings.lease, min(room, AT_ONCE))
             return taken, None if taken else rows.next_wake(tx, states)
 
         began = elapsed()
@@ -205,7 +209,7 @@ class Engine:
     async def _renewing(self) -> None:
         while True:
             await asyncio.sleep(self.settings.lease.total_seconds() / 3)
-            ids, began = list(self._work), elapsed()
+            ids, began = [number for number in self._work if number not in self._leaving], elapsed()
             if not ids:
                 continue
             try:
@@ -265,9 +269,11 @@ class Engine:
         self._nudges.pop(deployment_id, None)
         self._renewed.pop(deployment_id, None)
         self._leaving.add(deployment_id)
+        leaving = self._parking.pop(deployment_id, None) or rows.Leaving(deployment_id, self.owner)
         hand_over = self._stopping
         try:
-            await asyncio.shield(self._db.together(lambda tx: rows.release(tx, self.owner, [deployment_id], hand_over)))
+            # Together with whatever else is let go now: a thousand that go on waiting are a handful of commits.
+            await asyncio.shield(self._db.together(lambda tx: rows.leave(tx, leaving, hand_over)))
         except (ProviderError, RuntimeError) as error:
             log.warning("lease_not_released", error=str(error))
         finally:
@@ -328,11 +334,13 @@ class Engine:
     async def _record_stay(self, seen: Deployment, stay: Stay, at: datetime) -> Deployment | None:
         short = stay.until - at <= LONGER_WAIT and not self._is_crowded(stay, stay.until - at)
         after = seen
-        if stay.data != seen.data or not short:
+        if stay.data != seen.data:
             after = await self._db.together(lambda tx: self._stayed(tx, seen, stay, at))
-            if stay.data != seen.data:
-                self._moves.announce_changed(seen.id)
-        return await self._hold(after, stay.until) if short else None
+            self._moves.announce_changed(seen.id)
+        if short:
+            return await self._hold(after, stay.until)
+        self._parking[seen.id] = rows.Leaving(seen.id, self.owner, after.version, seen.signal_seq, stay.until)
+        return None
 
     def _is_crowded(self, stay: Stay, pause: timedelta) -> bool:
         """Who waits long, or for a system that does not answer, makes room for those who do not."""

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, and_, case, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
@@ -28,7 +28,7 @@ from bot.deployments.model import (
 from bot.errors import Conflict
 from bot.store import leases
 from bot.store.audit import AuditEntry
-from bot.store.database import Tx
+from bot.store.database import LAST, Tx
 from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, transitions, votes
 
@@ -307,15 +307,56 @@ def mine(tx: Tx, deployment_id: int, owner: str) -> Deployment | None:
     return _deployment(row) if row is not None else None
 
 
-def release(tx: Tx, owner: str, ids: Collection[int], hand_over: bool = False) -> None:
-    """Let go of leases that are ours. hand_over: other replicas shall look at once."""
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A row whose lease is given back. until: look again then, unless it moved or was signalled since it was seen."""
+
+    id: int
+    owner: str
+    version: int = -1
+    signal_seq: int = -1
+    until: datetime | None = None
+
+
+_UNTOUCHED = and_(
+    deployments.c.version == bindparam("seen_version"), deployments.c.signal_seq == bindparam("seen_signal")
+)
+_LEAVE = (
+    update(deployments)
+    .where(deployments.c.id == bindparam("seen_id"), deployments.c.lease_owner == bindparam("seen_owner"))
+    .values(
+        lease_owner=None,
+        lease_until=None,
+        wake_at=case(
+            (_UNTOUCHED, bindparam("seen_until", type_=deployments.c.wake_at.type)), else_=deployments.c.wake_at
+        ),
+        attempts=case((_UNTOUCHED, 0), else_=deployments.c.attempts),
+    )
+)
+
+
+def leave(tx: Tx, leaving: Leaving, hand_over: bool = False) -> None:
+    """Let go of a lease that is ours, at the end of the transaction with all others that are let go in it.
+
+    hand_over: other replicas shall look at once.
+    """
     if hand_over:
         announce(tx, Topic.DEPLOYMENT)
-    tx.execute(
-        update(deployments)
-        .where(deployments.c.id.in_(list(ids)), deployments.c.lease_owner == owner)
-        .values(lease_owner=None, lease_until=None)
-    )
+    tx.info.setdefault(LAST, {}).setdefault(_leave_all, []).append(leaving)
+
+
+def _leave_all(tx: Tx, leaving: list[Leaving]) -> None:
+    values = [
+        {
+            "seen_id": one.id,
+            "seen_owner": one.owner,
+            "seen_version": one.version,
+            "seen_signal": one.signal_seq,
+            "seen_until": one.until,
+        }
+        for one in sorted(leaving, key=lambda one: one.id)
+    ]
+    tx.execute(_LEAVE, values)
 
 
 def forget_leases(tx: Tx) -> None:

@@ -195,16 +195,16 @@ def leave_place(tx: Tx, platform: str, place: str, owner: str) -> None:
         tx.execute(delete(senders).where(here))
 
 
-def due(tx: Tx, platforms: list[str], limit: int = 500) -> list[OutboxRow]:
-    """Messages that are behind, in order within their place: by priority, then by age."""
+def places_behind(tx: Tx, platforms: list[str]) -> list[tuple[str, str, datetime]]:
+    """Platform, place and when the first message that is behind there may go, of every place where one is."""
     query = (
-        select(outbox)
+        select(outbox.c.platform, outbox.c.place, func.min(outbox.c.next_at))
         .where(outbox.c.wanted > outbox.c.sent, outbox.c.dead.is_(False), outbox.c.platform.in_(platforms))
         .where(outbox.c.kind.in_(KINDS))
-        .order_by(outbox.c.priority.desc(), outbox.c.id)
-        .limit(limit)
+        .group_by(outbox.c.platform, outbox.c.place)
+        .order_by(func.max(outbox.c.priority).desc(), func.min(outbox.c.id))
     )
-    return [_row(row) for row in tx.execute(query)]
+    return [(row[0], row[1], row[2]) for row in tx.execute(query)]
 
 
 def due_in(tx: Tx, platform: str, place: str, limit: int = 1) -> list[OutboxRow]:
@@ -255,6 +255,15 @@ def of_deployment(tx: Tx, deployment_id: int) -> list[OutboxRow]:
         select(outbox).where(outbox.c.deployment_id == deployment_id, outbox.c.kind.in_(KINDS)).order_by(outbox.c.id)
     )
     return [_row(row) for row in tx.execute(query)]
+
+
+def keys_about(tx: Tx, ids: Sequence[int]) -> dict[int, frozenset[str]]:
+    """Of each of these deployments: the keys of the messages about it."""
+    found: dict[int, set[str]] = {}
+    query = select(outbox.c.deployment_id, outbox.c.key).where(outbox.c.deployment_id.in_(list(ids)))
+    for row in tx.execute(query):
+        found.setdefault(row.deployment_id, set()).add(row.key)
+    return {number: frozenset(keys) for number, keys in found.items()}
 
 
 def lag(tx: Tx) -> int:

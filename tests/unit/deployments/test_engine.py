@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from bot import dispatch
 from bot.catalog.load import load_catalog
@@ -91,6 +91,33 @@ async def test_states_follow_each_other_and_are_written_down(bench: Bench) -> No
     assert [step.to_state for step in path] == ["queued", "building", "succeeded"]
     assert seen.digest == "sha256:1"
     assert await bench.db.read(lambda tx: rows.holder(tx, "app", "prod")) is None
+
+
+async def test_many_that_go_on_waiting_are_a_few_transactions(bench: Bench) -> None:
+    """A thousand waiting for a click are due together after a start; one commit for each would take seconds."""
+    until = bench.clock() + timedelta(hours=1)
+    looked: set[int] = set()
+    writes = 0
+
+    async def queued(seen: Deployment) -> Outcome:
+        looked.add(seen.id)
+        return Stay(until, seen.data)
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal writes
+        writes += statement.startswith("UPDATE deployments")
+
+    for number in range(100):
+        await bench.create(f"k{number}", service=f"s{number}")
+    event.listen(bench.db.engine, "before_cursor_execute", count)
+    async with bench.engine(queued=queued):
+        for number in range(1, 101):
+            seen = await bench.until(lambda row: row.wake_at == until, number)
+            assert (seen.version, seen.attempts) == (0, 0)
+    assert len(looked) == 100
+    assert writes < 50
+    leased = await bench.db.read(lambda tx: tx.execute(text("SELECT count(lease_owner) FROM deployments")).scalar_one())
+    assert leased == 0
 
 
 async def test_a_signal_while_a_handler_runs_is_not_lost(bench: Bench) -> None:
@@ -366,7 +393,7 @@ async def test_a_lease_that_could_not_be_renewed_is_not_acted_on(bench: Bench) -
         nonlocal calls
         calls += 1
         if calls == 1:
-            await bench.db.run(lambda tx: rows.release(tx, engine.owner, [seen.id]))
+            await bench.db.run(lambda tx: rows.leave(tx, rows.Leaving(seen.id, engine.owner)))
             await bench.db.run(lambda tx: rows.claim(tx, "other", [State.QUEUED], bench.clock(), timedelta(hours=1), 1))
             engine._renewed[seen.id] = 0.0  # as after a SIGSTOP: the last renewal was long ago
         return Stay(bench.clock() + timedelta(milliseconds=1), seen.data)
