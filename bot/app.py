@@ -644,7 +644,7 @@ class App:
     def _hear(self, topic: Topic, number: int) -> None:
         """Another replica changed something."""
         if topic is Topic.OUTBOX:
-            self.outbox.poke()
+            self.outbox.poke_soon()
         elif topic is Topic.DEPLOYMENT and number:
             self.engine.poke(number)
         elif topic is Topic.DEPLOYMENT:

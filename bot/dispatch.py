@@ -36,12 +36,14 @@ log = structlog.get_logger(__name__)
 
 HELD = timedelta(seconds=30)
 """How long an answer waits for being sent directly before the outbox sends it as any other."""
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
+"""How often an intent is begun again after the process that was at it ended, perhaps because of it."""
 MIND = 3.5
 """Seconds between two looks at what other replicas left behind; a dead one's intents wait for its lease besides."""
 MIND_ALONE = 30.0
 """The same where there is one process."""
 CONCURRENT = 32
+MOST_SURVIVED = 10_000
 PATIENCE = timedelta(minutes=30)
 """How long an intent nobody waits for is tried whose outside system does not answer."""
 LATER = "taken; it is tried again"
@@ -75,6 +77,8 @@ class Dispatcher:
         self._actions = dict(actions)
         self._running: set[asyncio.Task[Any]] = set()
         self._held: set[int] = set()
+        self._survived: set[int] = set()
+        """What failed here because something was away: that this process still lives shows that it does not end it."""
         self._minding: asyncio.Task[None] | None = None
         self.owner = uuid4().hex
         self._room = asyncio.Semaphore(CONCURRENT)
@@ -157,7 +161,7 @@ class Dispatcher:
         found = await self._tools.db.run(lambda tx: inbox.claim(tx, self.owner, at))
         left = [number for number in found if number not in self._held]
         for number in left:
-            self._spawn(number)
+            self._spawn(number, again=True)
         return len(left)
 
     def look(self) -> None:
@@ -207,18 +211,24 @@ class Dispatcher:
         at, work = self._tools.clock(), self._tools.db.together
         return await work(lambda tx: inbox.put(tx, platform, event_id, kind, kept, at, self.owner))
 
-    def _spawn(self, inbox_id: int, row: InboxRow | None = None) -> asyncio.Task[Answer]:
+    def _spawn(self, inbox_id: int, row: InboxRow | None = None, again: bool = False) -> asyncio.Task[Answer]:
         self._held.add(inbox_id)
-        task = asyncio.create_task(self._guarded(inbox_id, row))
+        task = asyncio.create_task(self._guarded(inbox_id, row, again))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
-    async def _guarded(self, inbox_id: int, row: InboxRow | None) -> Answer:
+    async def _guarded(self, inbox_id: int, row: InboxRow | None, again: bool) -> Answer:
         try:
             async with self._room:
-                return await self._held_while(inbox_id, row)
+                if again and inbox_id not in self._survived:
+                    await self._tools.db.together(lambda tx: inbox.begin_again(tx, inbox_id))
+                answer = await self._held_while(inbox_id, row)
+                self._survived.discard(inbox_id)
+                return answer
         except ProviderError as error:  # something is away; tried again when the lease has run out
+            if len(self._survived) < MOST_SURVIVED:
+                self._survived.add(inbox_id)
             log.warning("intent_not_finished", inbox_id=inbox_id, error=error.message)
         except Exception:
             log.exception("intent_not_finished", inbox_id=inbox_id)

@@ -46,6 +46,8 @@ POLL_REPLICAS = 3.5
 """The same where another replica may have died, or its signal been lost."""
 LEASE = timedelta(seconds=10)
 """How long a silent replica keeps a place to itself."""
+OTHERS = 0.1
+"""Seconds between two looks at what other replicas stored."""
 ELSEWHERE = 1.0
 """Seconds after which a place that another replica sends to is asked for again."""
 
@@ -101,6 +103,7 @@ class Outbox:
         self._task: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._soon: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Begin to send; what was left behind by the process before goes first."""
@@ -113,6 +116,8 @@ class Outbox:
 
     async def stop(self) -> None:
         """Send what is due for a moment, then stop; the rest stays in the table."""
+        if self._soon is not None:
+            self._soon.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -129,6 +134,15 @@ class Outbox:
         """Something may be behind. May be called from any thread."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._wanted.set)
+
+    def poke_soon(self) -> None:
+        """As `poke`, for what another replica stored and as a rule sends itself: a burst there is one look here."""
+        if self._loop is not None and self._soon is None:
+            self._soon = self._loop.call_later(OTHERS, self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._soon = None
+        self._wanted.set()
 
     def send(self, row: OutboxRow, message: Message) -> None:
         """Send a stored and held message at once, in order with the others of its place that came this way."""
@@ -174,7 +188,7 @@ class Outbox:
     async def _round(self) -> float:
         """Start a sender for every place that is behind. Returns seconds until the next look."""
         try:
-            behind = await self._db.read(lambda tx: outbox.due(tx, list(self._clients)))
+            behind = await self._db.read(lambda tx: outbox.places_behind(tx, list(self._clients)))
         except ProviderError:
             return 1.0
         except Exception:
@@ -182,12 +196,9 @@ class Outbox:
             return 5.0
         now = self._clock()
         pause = POLL if self._db.is_sqlite else POLL_REPLICAS
-        first: dict[tuple[str, str], datetime] = {}
-        for row in behind:
-            place = (row.platform, row.place)
-            at = max(row.next_at, self._resting.get(place, row.next_at))
-            first[place] = min(at, first.get(place, at))
-        for place, next_at in first.items():
+        for platform, name, first_at in behind:
+            place = (platform, name)
+            next_at = max(first_at, self._resting.get(place, first_at))
             if place in self._senders:
                 self._nudges[place].set()
             elif (left := self._elsewhere.get(place, 0.0) - self._elapsed()) > 0:
@@ -420,6 +431,9 @@ class Outbox:
             if found is not None:
                 await client.edit(row.place, found, message, row.key)
                 return found
+        if unsure and not self._is_fresh((row.platform, row.place)):
+            # Looking took long, or we were paused meanwhile: whoever has the place now may have posted it.
+            raise ChatUnavailable("Another replica sends to this place now.")
         ref = await client.post(row.place, message, row.key, row.thread)
         if unsure and not isinstance(client, FindsPosted):
             # Posting once per key may have given us the message of before, which still shows what was true then.

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.store.database import Tx
-from bot.store.leases import lease_end, now
+from bot.store.leases import database_time_after, lease_end, now
 from bot.store.tables import inbox
 
 
@@ -36,8 +36,20 @@ LEASE = timedelta(seconds=10)
 """How long a silent replica keeps an intent it is at."""
 
 
+_GIVEN = ("platform", "event_id", "kind", "payload", "received_at", "lease_owner")
+
 # Built once: making a statement costs more than running it.
 _INSERT = sqlite.insert(inbox).on_conflict_do_nothing().returning(inbox.c.id)
+_INSERT_SHARED = postgresql.insert(inbox).on_conflict_do_nothing().returning(inbox.c.id)
+_INSERT_HELD = (
+    postgresql.insert(inbox)
+    .values(
+        {column.name: bindparam(column.name, type_=column.type) for column in inbox.c if column.name in _GIVEN}
+        | {"lease_until": database_time_after(LEASE)}
+    )
+    .on_conflict_do_nothing()
+    .returning(inbox.c.id)
+)
 _FINISH = update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None))
 
 
@@ -49,9 +61,9 @@ def put(
     if tx.dialect.name == "sqlite":
         held = {"lease_owner": owner, "lease_until": at + LEASE} if owner else {}
         return tx.execute(_INSERT, values | held).scalar_one_or_none()
-    leased = {"lease_owner": owner, "lease_until": lease_end(tx, at, LEASE)} if owner else {}
-    statement = postgresql.insert(inbox).values(values | leased).on_conflict_do_nothing().returning(inbox.c.id)
-    return tx.execute(statement).scalar_one_or_none()
+    if owner:
+        return tx.execute(_INSERT_HELD, values | {"lease_owner": owner}).scalar_one_or_none()
+    return tx.execute(_INSERT_SHARED, values).scalar_one_or_none()
 
 
 def fresh(inbox_id: int, platform: str, event_id: str, kind: str, payload: Mapping[str, Any]) -> InboxRow:
@@ -72,7 +84,7 @@ def by_event(tx: Tx, platform: str, event_id: str) -> InboxRow | None:
 
 
 def claim(tx: Tx, owner: str, at: datetime, limit: int = 200) -> list[int]:
-    """Take the intents nobody is at, oldest first, and count one more try of each; returns their ids."""
+    """Take the intents nobody is at, oldest first; returns their ids."""
     free = or_(inbox.c.lease_until.is_(None), inbox.c.lease_until < now(tx, at))
     # What a newer replica stored is left to it.
     ours = inbox.c.done_at.is_(None) & inbox.c.kind.in_(KINDS)
@@ -81,9 +93,14 @@ def claim(tx: Tx, owner: str, at: datetime, limit: int = 200) -> list[int]:
         picked = picked.with_for_update(skip_locked=True)
     ids = list(tx.execute(picked).scalars())
     if ids:
-        taken = {"lease_owner": owner, "lease_until": lease_end(tx, at, LEASE), "attempts": inbox.c.attempts + 1}
+        taken = {"lease_owner": owner, "lease_until": lease_end(tx, at, LEASE)}
         tx.execute(update(inbox).where(inbox.c.id.in_(ids)).values(taken))
     return ids
+
+
+def begin_again(tx: Tx, inbox_id: int) -> None:
+    """Count one more try of an intent that was begun before."""
+    tx.execute(update(inbox).where(inbox.c.id == inbox_id).values(attempts=inbox.c.attempts + 1))
 
 
 def renew(tx: Tx, owner: str, ids: Collection[int], at: datetime) -> None:

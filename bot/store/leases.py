@@ -18,4 +18,9 @@ def lease_end(tx: Tx, at: datetime, lease: timedelta) -> ColumnElement[datetime]
     """When a lease taken now runs out."""
     if tx.dialect.name == "sqlite":
         return literal(at + lease, UtcDateTime())
+    return database_time_after(lease)
+
+
+def database_time_after(lease: timedelta) -> ColumnElement[datetime]:
+    """That long from now by PostgreSQL's clock."""
     return func.clock_timestamp(type_=UtcDateTime()) + func.make_interval(0, 0, 0, 0, 0, 0, lease.total_seconds())

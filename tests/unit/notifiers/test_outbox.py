@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from bot.catalog.load import load_catalog
 from bot.store import outbox
-from bot.store.database import Database
+from bot.store.database import Database, Tx
 from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
 from bot.store.tables import outbox as outbox_table
@@ -155,3 +155,40 @@ async def test_important_ones_go_first(bench: Bench) -> None:
     bench.chat.slow.set()
     await bench.quiet()
     assert bench.chat.shown["#a"] == ["in work", "failed", "progress"]
+
+
+async def test_a_long_queue_of_one_place_hides_no_other(bench: Bench) -> None:
+    """Six hundred edits that a slow channel has not taken yet must not keep an answer from somebody else."""
+    later = bench.clock() + timedelta(hours=1)
+
+    def pile_up(tx: Tx) -> None:
+        for number in range(600):
+            notice = NewNotice(f"s{number}", "console", "#slow", Notice.MESSAGE, content={"text": "x", "card": None})
+            outbox.put(tx, notice, later)
+
+    await bench.db.run(pile_up)
+    await bench.put("b", "fine", place="#a")
+    async with asyncio.timeout(10):
+        while "#a" not in bench.chat.shown:
+            await asyncio.sleep(0.01)
+    assert bench.chat.shown == {"#a": ["fine"]}
+
+
+async def test_a_burst_at_another_replica_is_one_look_here(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command there stores messages; looking at the table for each would double what commands cost."""
+    looks = 0
+    look = bench.outbox._round
+
+    async def counted() -> float:
+        nonlocal looks
+        looks += 1
+        return await look()
+
+    monkeypatch.setattr(bench.outbox, "_round", counted)
+    for _ in range(50):
+        bench.outbox.poke_soon()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while not looks:
+            await asyncio.sleep(0.01)
+    assert looks <= 2
