@@ -24,18 +24,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from sqlalchemy import select
 
 from bot.deployments.model import Deployment
 from bot.store import audit, outbox
 from bot.store import deployments as rows
 from bot.store.database import Database
+from bot.store.tables import inbox as intents
 from tests.fakes import builds
 from tests.fakes.argocd import TOKEN, FakeArgoCD, Json, running_argocd
 from tests.fakes.jenkins import FakeJenkins
@@ -53,7 +55,7 @@ KINDS = ("good", "good", "good", "bad", "sick")
 STOPPED = (2.0, 12.0)
 """Seconds a process is stopped: shorter and longer than a lease."""
 PATIENCE = 60.0
-"""Seconds after the last fault in which everything must have ended."""
+"""Seconds after the last fault in which something must move: the slower the machine, the longer all of it takes."""
 
 
 @dataclass
@@ -152,11 +154,11 @@ class Server:
 
     def start(self) -> None:
         """Returns when it takes connections."""
-        self._running = postgres._running(self._binaries, self.data, self._user, self._log)
+        self._running = postgres._running(self._binaries, self.data, self._user, self._log, postgres.DURABLE)
         self._running.__enter__()
 
     def stop(self) -> None:
-        """As `pg_ctl stop -m fast`."""
+        """As `pg_ctl stop -m immediate`: in the middle of everything."""
         if self._running is not None:
             self._running.__exit__(None, None, None)
             self._running = None
@@ -342,23 +344,31 @@ class Chaos:
 
     # -- what came of it ---------------------------------------------------------------------------------------------
 
-    async def all_over(self, db: Database) -> bool:
-        """Every deployment has ended and every message has arrived."""
+    async def settled(self, db: Database) -> None:
+        """Wait until every deployment has ended and every message has arrived, or nothing has moved for too long."""
 
-        def look(tx: Any) -> bool:
+        def look(tx: Any) -> tuple[tuple[int, int, int, int], bool]:
             found = rows.history(tx, limit=self.count + 10)
-            return len(found) >= self.count and all(one.state.is_final for one in found) and outbox.lag(tx) == 0
+            behind, ended = outbox.lag(tx), sum(1 for one in found if one.state.is_final)
+            over = len(found) >= self.count and ended == len(found) and behind == 0
+            return (len(found), ended, behind, sum(one.version for one in found)), over
 
-        with contextlib.suppress(Exception):
-            return await db.read(look)
-        return False
+        seen, moved_at = None, time.monotonic()
+        while time.monotonic() - moved_at < PATIENCE:
+            with contextlib.suppress(Exception):
+                now, over = await db.read(look)
+                if over:
+                    return
+                if now != seen:
+                    seen, moved_at = now, time.monotonic()
+            await asyncio.sleep(0.1)
 
     async def judge(self, db: Database) -> Verdict:
         """Look at the database, at Git and at what the outside systems remember."""
         found = await db.read(lambda tx: rows.history(tx, limit=self.count + 100))
         self.verdict.states = dict(collections.Counter(one.state.value for one in found))
         self.verdict.faults = dict(self.done)
-        self._judge_deployments(found)
+        self._judge_deployments(found, await db.read(stored_commands))
         for one in found:
             path = await db.read(lambda tx, number=one.id: rows.path(tx, number))  # type: ignore[misc]
             if any(a.to_state != b.from_state for a, b in itertools.pairwise(path)):
@@ -377,9 +387,15 @@ class Chaos:
     def _say(self, problem: str) -> None:
         self.verdict.problems.append(problem)
 
-    def _judge_deployments(self, found: list[Deployment]) -> None:
+    def _say_lost(self, commands: Mapping[str, str], there: set[str]) -> None:
+        """What became of the commands that have no deployment."""
+        for service in set(self.services) - there:
+            self._say(f"{service}: {commands.get(service, 'its command was answered with 200 and is not stored')}")
+
+    def _judge_deployments(self, found: list[Deployment], commands: Mapping[str, str]) -> None:
         if len(found) != self.count:
             self._say(f"{len(found)} deployments instead of {self.count}")
+            self._say_lost(commands, {one.service for one in found})
         for one in found:
             if one.state.value not in ALLOWED[self.services[one.service]]:
                 self._say(f"{one.ref} of {one.service}: {one.state.value} {one.data.failure} {one.data.waiting_for}")
@@ -412,6 +428,16 @@ class Chaos:
 
     def _once(self, what: str, seen: collections.Counter[str]) -> None:
         self.verdict.problems += [f"{what} {key}: {count} times" for key, count in seen.items() if count != 1]
+
+
+def stored_commands(tx: Any) -> dict[str, str]:
+    """Service -> how the command to deploy it stands."""
+    found = tx.execute(select(intents.c.payload, intents.c.outcome, intents.c.attempts, intents.c.answer))
+    return {
+        str(row.payload.get("text", "")).split()[-3]: f"{row.outcome}, {row.attempts} tries, {row.answer}"
+        for row in found
+        if len(str(row.payload.get("text", "")).split()) >= 3
+    }
 
 
 def make_chaos_world(directory: Path, services: tuple[str, ...]) -> World:
@@ -458,9 +484,7 @@ async def run(directory: Path, deployments: int, replicas: int, seed: int, pace:
             finally:
                 stop.set()
                 await breaking
-            deadline = time.monotonic() + PATIENCE
-            while not await chaos.all_over(db) and time.monotonic() < deadline:
-                await asyncio.sleep(0.1)
+            await chaos.settled(db)
             verdict = await chaos.judge(db)
     verdict.seconds = round(time.monotonic() - began, 1)
     return verdict

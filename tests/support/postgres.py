@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +29,9 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "timezone": "UTC",
 }
+
+DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
+"""For whoever takes the server down in the middle: what was committed has to be there when it is back."""
 
 
 class PostgresServer:
@@ -127,8 +130,10 @@ def _initialise(binaries: Path, data: Path, user: str | None) -> None:
 
 
 @contextmanager
-def _running(binaries: Path, data: Path, user: str | None, log: Path) -> Iterator[None]:
-    settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+def _running(
+    binaries: Path, data: Path, user: str | None, log: Path, wished: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    settings = [part for name, value in {**SETTINGS, **(wished or {})}.items() for part in ("-c", f"{name}={value}")]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [binaries / "postgres", "-D", data, "-k", data, *settings],
