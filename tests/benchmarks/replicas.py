@@ -1,15 +1,22 @@
 """Two replicas on one PostgreSQL: idling, a thousand that wait, taking over, and commands carried by one and by two.
 
 python -m tests.benchmarks.replicas [SECONDS]
+
+What two replicas carry is measured with each held to a share of a core, as a container with a limit is: on a machine of
+two cores PostgreSQL and whoever types would otherwise be what is measured.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -105,6 +112,47 @@ async def carried(db: Database, urls: list[str], seconds: float) -> float:
     return (await db.read(answered) - before) / seconds
 
 
+SHARE, SLICE = 0.35, 0.02
+"""Of a core, and the seconds in which it may be used."""
+
+
+def ran(replica: Replica) -> float:
+    """Seconds its threads have run, finely: the clock behind `cpu_seconds` ticks a hundred times a second."""
+    assert replica.process is not None
+    total = 0
+    for task in Path(f"/proc/{replica.process.pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+@contextlib.contextmanager
+def held_to(share: float, replicas: Sequence[Replica]) -> Iterator[None]:
+    """Each replica may use that much of a core, until the end of the context."""
+    over = threading.Event()
+
+    def hold() -> None:
+        while not over.is_set():
+            began, used = time.monotonic(), {one.number: ran(one) for one in replicas}
+            stopped: list[Replica] = []
+            while time.monotonic() - began < SLICE:
+                time.sleep(SLICE / 10)
+                for one in replicas:
+                    if one not in stopped and ran(one) - used[one.number] >= share * SLICE:
+                        one.send(signal.SIGSTOP)
+                        stopped.append(one)
+            for one in stopped:
+                one.send(signal.SIGCONT)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    try:
+        yield
+    finally:
+        over.set()
+        holding.join()
+
+
 async def resumed(db: Database, replica: Replica) -> float:
     """Seconds from ready to the first look of the last of a thousand that were due when a replica started."""
     replica.end()
@@ -141,6 +189,13 @@ async def take_over(db: Database) -> float:
         if seen is not None and (seen.version or seen.state is not State.QUEUED or seen.data.waiting_for):
             return time.monotonic() - began
         await asyncio.sleep(0.02)
+
+
+async def compared(db: Database, urls: list[str], seconds: float) -> tuple[float, float]:
+    """Commands a second by the first replica alone and by all, the better of two turns each."""
+    rates = [(await carried(db, urls[:1], seconds / 2), await carried(db, urls, seconds / 2)) for _ in range(2)]
+    single, both = (max(each) for each in zip(*rates, strict=True))
+    return single, both
 
 
 async def measure(directory: Path, seconds: float) -> None:
@@ -183,9 +238,12 @@ async def measure(directory: Path, seconds: float) -> None:
             took = [await take_over(db) for _ in range(2)]
             print(f"taken over from a dead replica after {min(took):.1f} to {max(took):.1f} s")
             urls = [one.url for one in replicas]
-            rates = [(await carried(db, urls[:1], seconds / 2), await carried(db, urls, seconds / 2)) for _ in range(2)]
-            single, both = (max(each) for each in zip(*rates, strict=True))
-            print(f"commands: {single:.0f} a second by one replica, {both:.0f} by two ({both / single:.2f} x)")
+            with held_to(SHARE, replicas):
+                single, both = await compared(db, urls, seconds)
+            limit = f"each held to {SHARE:.0%} of a core"
+            print(f"commands: {single:.0f} a second by one replica, {both:.0f} by two ({both / single:.2f} x), {limit}")
+            single, both = await compared(db, urls, seconds)
+            print(f"without a limit, on {os.cpu_count()} cores for all: {single:.0f} and {both:.0f} a second")
         finally:
             for one in replicas:
                 one.end()
