@@ -18,6 +18,7 @@ import structlog
 from pydantic import SecretStr
 
 from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable, MessageGone
+from notifiers.proxies import proxy_for
 
 log = structlog.get_logger(__name__)
 
@@ -199,7 +200,9 @@ class FeishuApi:
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:
             timeout = aiohttp.ClientTimeout(total=self._timeout)
-            self._http = aiohttp.ClientSession(timeout=timeout, trust_env=True, cookie_jar=aiohttp.DummyCookieJar())
+            # Not `trust_env`: with it every call reads the environment and ~/.netrc anew, in two threads.
+            proxy, jar = proxy_for(self.domain), aiohttp.DummyCookieJar()
+            self._http = aiohttp.ClientSession(timeout=timeout, proxy=proxy, cookie_jar=jar)
         return self._http
 
     def _checked(self, path: str, answer: _Answer) -> dict[str, Any]:

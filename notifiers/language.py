@@ -128,6 +128,7 @@ def say(text: str, reader: Reader) -> str:
     return _WHEN.sub(lambda found: _when(found, reader), text)
 
 
+@lru_cache(maxsize=8192)
 def _line(line: str, language: str) -> str:
     words = _templates(language)
     whole = words.find(line)

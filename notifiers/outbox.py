@@ -48,6 +48,8 @@ LEASE = timedelta(seconds=10)
 """How long a silent replica keeps a place to itself."""
 OTHERS = 0.1
 """Seconds between two looks at what other replicas stored."""
+MOMENT = 2.0
+"""Seconds that an answer waits for its place to take it before it is left to the place's sender."""
 ELSEWHERE = 1.0
 """Seconds after which a place that another replica sends to is asked for again."""
 
@@ -159,8 +161,14 @@ class Outbox:
         """Send what was handed over; what cannot go now is left to the sender of the place."""
         line = self._lines[place]
         try:
-            while line and self._db.is_sqlite and place not in self._resting and self._hold(line[0][0]) <= 0:
+            while line and self._db.is_sqlite and place not in self._resting:
                 row, message = line[0]
+                if (hold := self._hold(row)) > 0:
+                    # A moment is waited for here: to give it back costs more than all else about it.
+                    if hold > MOMENT:
+                        break
+                    await asyncio.sleep(hold)
+                    continue
                 overdue = row.next_at <= self._clock()  # then the sender of the place may have it
                 if not overdue and not await self._deliver(row, message):
                     break

@@ -12,8 +12,6 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -23,6 +21,7 @@ from yarl import URL
 
 from bot.errors import OutcomeUnknown
 from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable, MessageGone
+from notifiers.proxies import proxy_for
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -350,13 +349,6 @@ class SlackApi:
         if code in LATER:
             return ChatUnavailable(f"Slack asks us to slow down ({code}).", retry_after=_retry_after(answer))
         return ChatRejected(f"Slack refuses a message to {place} ({code}).")
-
-
-def proxy_for(address: str) -> str | None:
-    """The proxy that the environment (HTTPS_PROXY, NO_PROXY) names for an address."""
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    return None if proxy_bypass(host) else getproxies().get(parts.scheme)
 
 
 def _is_well(answer: _Answer) -> bool:

@@ -94,6 +94,20 @@ _SENT = (
     # Never backwards: two senders may overlap for a moment.
     .values(sent=case((outbox.c.sent > _ARRIVED, outbox.c.sent), else_=_ARRIVED))
 )
+_BEHIND = and_(outbox.c.wanted > outbox.c.sent, outbox.c.dead.is_(False), outbox.c.kind.in_(KINDS))
+_PLACES = (
+    select(outbox.c.platform, outbox.c.place, func.min(outbox.c.next_at))
+    .where(_BEHIND, outbox.c.platform.in_(bindparam("platforms", expanding=True)))
+    .group_by(outbox.c.platform, outbox.c.place)
+    .order_by(func.max(outbox.c.priority).desc(), func.min(outbox.c.id))
+)
+_DUE_IN = (
+    select(outbox, deployments.c.ended_at)
+    .outerjoin(deployments, deployments.c.id == outbox.c.deployment_id)
+    .where(_BEHIND, outbox.c.platform == bindparam("the_platform"), outbox.c.place == bindparam("the_place"))
+    .order_by(outbox.c.priority.desc(), deployments.c.ended_at.is_(None), outbox.c.id)
+    .limit(bindparam("at_most"))
+)
 
 
 def put(tx: Tx, notice: NewNotice, at: datetime) -> bool:
@@ -197,32 +211,13 @@ def leave_place(tx: Tx, platform: str, place: str, owner: str) -> None:
 
 def places_behind(tx: Tx, platforms: list[str]) -> list[tuple[str, str, datetime]]:
     """Platform, place and when the first message that is behind there may go, of every place where one is."""
-    query = (
-        select(outbox.c.platform, outbox.c.place, func.min(outbox.c.next_at))
-        .where(outbox.c.wanted > outbox.c.sent, outbox.c.dead.is_(False), outbox.c.platform.in_(platforms))
-        .where(outbox.c.kind.in_(KINDS))
-        .group_by(outbox.c.platform, outbox.c.place)
-        .order_by(func.max(outbox.c.priority).desc(), func.min(outbox.c.id))
-    )
-    return [(row[0], row[1], row[2]) for row in tx.execute(query)]
+    return [(row[0], row[1], row[2]) for row in tx.execute(_PLACES, {"platforms": platforms})]
 
 
 def due_in(tx: Tx, platform: str, place: str, limit: int = 1) -> list[OutboxRow]:
     """The first messages of a place that are behind: by priority, then those about ended deployments, then by age."""
-    query = (
-        select(outbox, deployments.c.ended_at)
-        .outerjoin(deployments, deployments.c.id == outbox.c.deployment_id)
-        .where(
-            outbox.c.wanted > outbox.c.sent,
-            outbox.c.dead.is_(False),
-            outbox.c.platform == platform,
-            outbox.c.place == place,
-            outbox.c.kind.in_(KINDS),
-        )
-        .order_by(outbox.c.priority.desc(), deployments.c.ended_at.is_(None), outbox.c.id)
-        .limit(limit)
-    )
-    return [replace(_row(row), ended=row.ended_at is not None) for row in tx.execute(query)]
+    values = {"the_platform": platform, "the_place": place, "at_most": limit}
+    return [replace(_row(row), ended=row.ended_at is not None) for row in tx.execute(_DUE_IN, values)]
 
 
 def sent(tx: Tx, row: OutboxRow, ref: str, digest: str) -> None:

@@ -15,8 +15,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.errors import OutcomeUnknown
 from notifiers.base import ChatRejected, ChatUnavailable
 from notifiers.card import Message
+from notifiers.proxies import proxy_for
 from notifiers.slack import SlackClient
-from notifiers.slack_api import SlackApi, proxy_for
+from notifiers.slack_api import SlackApi
 from tests.fakes.slack import BOT_TOKEN, FakeSlack
 
 
