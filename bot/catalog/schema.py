@@ -10,9 +10,14 @@ service, the service's `environments.<e>`. `pipeline`, `gitops`, `delivery` and 
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
@@ -196,7 +201,7 @@ Channels = dict[str, Annotated[str, StringConstraints(min_length=1)]]
 class Written(BaseModel):
     """Base of everything written: frozen, and an unknown field is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class PipelineIn(Written):
@@ -872,6 +877,7 @@ def json_schema() -> dict[str, Any]:
     The whole schema accepts either kind. An editor that is told which is which gives better help: point files in the
     directory itself at `#/$defs/RootFile`, and files under `services/` at `#/$defs/ServicesFile`.
     """
+    _describe()
     _, schema = models_json_schema([(RootFile, "validation"), (ServicesFile, "validation")])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -880,3 +886,23 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"$ref": "#/$defs/RootFile"}, {"$ref": "#/$defs/ServicesFile"}],
         "$defs": schema["$defs"],
     }
+
+
+def _describe() -> None:
+    """Give every field the docstring below it, which pydantic would look for at every start, for this alone."""
+    made = [top for top in ast.parse(Path(__file__).read_text()).body if isinstance(top, ast.ClassDef)]
+    written = {top.name: dict(_described(top)) for top in made}
+    models = [one for top in made if isinstance(one := globals()[top.name], type) and issubclass(one, BaseModel)]
+    for model in models:
+        for base in reversed(model.__mro__):
+            for name, said in written.get(base.__name__, {}).items():
+                model.model_fields[name].description = said
+    for model in models:
+        model.model_rebuild(force=True)
+
+
+def _described(top: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, below in pairwise(top.body):
+        said = below.value if isinstance(below, ast.Expr) else None
+        if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Constant) and isinstance(said.value, str):
+            yield ast.unparse(field.target), inspect.cleandoc(said.value)

@@ -1,27 +1,22 @@
 """The inbound side of Slack, over HTTP and Socket Mode: verify, convert, store, and only then acknowledge.
 
-We check the signature on the raw bytes and parse the body ourselves; Bolt dispatches what is no slash command, in the
-mode that neither verifies nor parses again (its own form parser takes any text holding `payload` for a click).
-`process_before_response` spares its 10 ms poll: our listeners only store.
+We check the signature on the raw bytes and parse the body ourselves; Bolt dispatches what is no slash command (see
+`slack_bolt_app.py`) and is loaded when the first of these comes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
-import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from pydantic import SecretStr
-from slack_bolt.async_app import AsyncAck, AsyncApp
-from slack_bolt.authorization import AuthorizeResult
-from slack_bolt.request.async_request import AsyncBoltRequest
-from slack_bolt.response import BoltResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -35,6 +30,7 @@ from notifiers.slack_api import SlackApi
 from notifiers.slack_blocks import BACK, escape, form
 
 if TYPE_CHECKING:
+    from bot.chat.slack_bolt_app import BoltApp
     from bot.chat.slack_socket import SlackSocket
 
 log = structlog.get_logger(__name__)
@@ -45,7 +41,6 @@ START_PATIENCE = 3.0
 """Seconds the start waits for Slack; after that it goes on in the background."""
 NAMES_PATIENCE = 1.5
 """Seconds an acknowledgement waits for the channels' names, once, after the start."""
-EVERYTHING = re.compile(".*", re.DOTALL)
 TOKENS = {
     "SLACK_BOT_TOKEN": "Put the bot token of the installed app (xoxb-) there and start again.",
     "SLACK_MORE_BOT_TOKENS": "Each must be the bot token (xoxb-) of an installed app; correct them and start again.",
@@ -55,6 +50,25 @@ NOT_STORED = "Slipway could not take that down, so nothing was done. Try again i
 NOT_OPENED = "The form could not be opened in time. Press the button again."
 SAY_WHY = "Please say why, in a few words."
 NOT_CONNECTED = "This workspace is not connected to Slipway. Ask an administrator to add its token."
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What Slack is answered: an HTTP status and a body; through a socket, the body goes with the acknowledgement."""
+
+    status: int = 200
+    body: str = ""
+    kind: str = "text/plain"
+
+
+class Ack(Protocol):
+    """How a listener acknowledges, as Bolt has it."""
+
+    response: Any
+
+    async def __call__(self, **body: Any) -> Any:
+        """Acknowledge, with a body or without."""
+        ...
 
 
 class HomeTab(Protocol):
@@ -94,7 +108,8 @@ class SlackAdapter:
         self._now = now
         self._tasks: set[asyncio.Task[Any]] = set()
         self._first_look: asyncio.Task[None] | None = None
-        self._bolt = self._listening()
+        self._bolt: BoltApp | None = None
+        self._loading = asyncio.Lock()
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -210,85 +225,73 @@ class SlackAdapter:
         if read.get("type") == "url_verification":
             return 200, json.dumps({"challenge": read.get("challenge")}).encode(), "application/json"
         answer = await self._dispatched(read)
-        kind = (answer.headers.get("content-type") or ["text/plain"])[0]
-        return answer.status, (answer.body or "").encode(), kind
+        return answer.status, answer.body.encode(), answer.kind
 
-    async def _dispatched(self, body: dict[str, Any]) -> BoltResponse:
+    async def _dispatched(self, body: dict[str, Any]) -> Answered:
         if not self._api.workspaces:
-            return BoltResponse(status=503, body="")
+            return Answered(503)
         if "command" in body and "type" not in body:
             # The commonest of all, and of one shape: Bolt's search for a listener costs more than all that we do.
-            ack = AsyncAck()  # type: ignore[no-untyped-call]
             try:
-                await self._on_command(ack, body)
+                said = await self._on_command(body)
             except Exception as error:
-                return await _stumbled(error)
-            return ack.response or BoltResponse(status=500, body="")
-        answer = await self._bolt.async_dispatch(AsyncBoltRequest(body=body, mode="socket_mode"))
+                return stumbled(error)
+            return Answered(body=json.dumps({"text": said}), kind="application/json") if said else Answered()
+        answer = await (await self._loaded()).dispatch(body)
         if answer.status == 404:
             # What nobody listens to must not look like an outage: Slack would send it again, or switch us off.
             log.warning("slack_request_not_known", type=str(body.get("type"))[:50])
-            return BoltResponse(status=200, body="")
+            return Answered()
         return answer
+
+    async def _loaded(self) -> BoltApp:
+        """Bolt, loaded in a thread when first needed: meanwhile commands are answered all the same."""
+        async with self._loading:
+            if self._bolt is None:
+                module = await asyncio.to_thread(importlib.import_module, "bot.chat.slack_bolt_app")
+                made: BoltApp = module.BoltApp(self.listeners(), self.authorized)
+                self._bolt = made
+        return self._bolt
 
     # -- listeners ---------------------------------------------------------------------------------------------------
 
-    def _listening(self) -> AsyncApp:
-        async def authorize(team_id: str | None) -> AuthorizeResult:
-            return self._authorized(team_id or "")
+    def listeners(self) -> Mapping[tuple[str, str], Callable[..., Awaitable[None]]]:
+        """What listens to what: (kind, name of the event, empty for all) -> listener."""
+        events = {
+            "app_mention": self._on_text,
+            "message": self._on_text,
+            "app_home_opened": self._on_home,
+            "user_change": self._on_user,
+            "team_join": self._on_user,
+            "subteam_members_changed": self._on_group,
+            "subteam_updated": self._on_group,
+            "subteam_created": self._on_group,
+            "tokens_revoked": self._on_gone,
+            "app_uninstalled": self._on_gone,
+        }
+        return {
+            ("block_action", ""): self._on_press,
+            ("view_submission", ""): self._on_form,
+            **{("event", name): listener for name, listener in events.items()},
+        }
 
-        quiet = logging.getLogger("slipway.slack_bolt")
-        quiet.setLevel(logging.CRITICAL + 1)  # it would print what people sent
-        app = AsyncApp(
-            name="slipway",
-            logger=quiet,
-            authorize=authorize,
-            process_before_response=True,
-            request_verification_enabled=False,
-            ssl_check_enabled=False,
-            url_verification_enabled=False,
-            ignoring_self_events_enabled=False,
-            attaching_function_token_enabled=False,
-            attaching_conversation_kwargs_enabled=False,
-        )
-        app.error(_stumbled)
-        app.block_action(EVERYTHING)(self._on_press)
-        app.view_submission(EVERYTHING)(self._on_form)
-        app.view_closed(EVERYTHING)(_on_nothing)
-        app.options(EVERYTHING)(_on_nothing)
-        app.shortcut(EVERYTHING)(_on_nothing)
-        app.event("app_mention")(self._on_text)
-        app.event("message")(self._on_text)
-        app.event("app_home_opened")(self._on_home)
-        app.event("user_change")(self._on_user)
-        app.event("team_join")(self._on_user)
-        for name in ("subteam_members_changed", "subteam_updated", "subteam_created"):
-            app.event(name)(self._on_group)
-        app.event("tokens_revoked")(self._on_gone)
-        app.event("app_uninstalled")(self._on_gone)
-        app.event(EVERYTHING)(_on_nothing)
-        return app
-
-    def _authorized(self, team: str) -> AuthorizeResult:
+    def authorized(self, team: str) -> tuple[str, str, str]:
+        """Team, bot user and bot of where something came through. The token stays where calls are made."""
         known = self._api.workspaces.get(team) or self._api.workspaces[self._api.primary]
-        # The bot token stays where the calls are made: Bolt makes none.
-        return AuthorizeResult(
-            enterprise_id=None, team_id=known.team_id, bot_user_id=known.user_id, bot_id=known.bot_id
-        )
+        return known.team_id, known.user_id, known.bot_id
 
-    async def _on_command(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_command(self, body: dict[str, Any]) -> str:
+        """What the person is told with the acknowledgement, empty if it was taken."""
         team = self._installed(body)
         if not team:
-            await ack(text=NOT_CONNECTED)
-            return
+            return NOT_CONNECTED
         channel = await self._place(team, str(body.get("channel_id") or ""))
         command = wire.slash_command(body, team, self._api.primary, channel)
         if await self._stored(self._inbound.command(command)):
-            await ack()
-        else:
-            await ack(text=self._client.say(f"@{command.user_id}", NOT_STORED))
+            return ""
+        return self._client.say(f"@{command.user_id}", NOT_STORED)
 
-    async def _on_text(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_text(self, ack: Ack, body: dict[str, Any]) -> None:
         event, team = body["event"], self._installed(body)
         known = self._api.workspaces.get(team)
         wanted = event.get("type") == "app_mention" or event.get("channel_type") == "im"
@@ -299,7 +302,7 @@ class SlackAdapter:
         command = wire.mention(body, team, self._api.primary, known.user_id, channel)
         await self._acknowledge(ack, self._inbound.command(command))
 
-    async def _on_press(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_press(self, ack: Ack, body: dict[str, Any]) -> None:
         team = self._installed(body)
         pressed = wire.press(body, team) if team else None
         if pressed is None:
@@ -339,7 +342,7 @@ class SlackAdapter:
         except ProviderError as error:
             log.warning("slack_whisper_not_sent", error=error.message)
 
-    async def _on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_form(self, ack: Ack, body: dict[str, Any]) -> None:
         view, team = body.get("view") or {}, self._installed(body)
         pressed = _form_press(view, body, team)
         if pressed is None or not team:
@@ -360,7 +363,7 @@ class SlackAdapter:
             first = next(iter(values), "reason")
             await ack(response_action="errors", errors={f"in:{first}": self._said(pressed, NOT_STORED)})
 
-    async def _on_home(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_home(self, ack: Ack, body: dict[str, Any]) -> None:
         await ack()
         event, team = body["event"], self._installed(body)
         if self._home is not None and team and event.get("tab", "home") == "home":
@@ -373,18 +376,18 @@ class SlackAdapter:
         except ProviderError as error:
             log.warning("slack_home_not_shown", error=error.message)
 
-    async def _on_user(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_user(self, ack: Ack, body: dict[str, Any]) -> None:
         team, user = self._installed(body), body["event"].get("user")
         if team and isinstance(user, Mapping) and user.get("id"):
             self._people.learn(user, team)
         await ack()
 
-    async def _on_group(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_group(self, ack: Ack, body: dict[str, Any]) -> None:
         if team := self._installed(body):
             self._people.group_changed(body["event"], team)
         await ack()
 
-    async def _on_gone(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+    async def _on_gone(self, ack: Ack, body: dict[str, Any]) -> None:
         team = self._installed(body)
         bots = (body["event"].get("tokens") or {}).get("bot")
         if team and (bots or body["event"].get("type") == "app_uninstalled"):
@@ -406,11 +409,11 @@ class SlackAdapter:
             await asyncio.wait([self._first_look], timeout=NAMES_PATIENCE)
         return wire.place(team, self._client.written(team, channel), self._api.primary)
 
-    async def _acknowledge(self, ack: AsyncAck, storing: Awaitable[bool]) -> None:
+    async def _acknowledge(self, ack: Ack, storing: Awaitable[bool]) -> None:
         if await self._stored(storing):
             await ack()
         else:
-            ack.response = BoltResponse(status=503, body="")
+            ack.response = Answered(503)
 
     async def _stored(self, storing: Awaitable[bool]) -> bool:
         try:
@@ -421,13 +424,10 @@ class SlackAdapter:
         return True
 
 
-async def _stumbled(error: Exception) -> BoltResponse:
+def stumbled(error: Exception) -> Answered:
+    """A listener broke: nothing is acknowledged, so Slack sends it again."""
     log.error("slack_listener_stumbled", exc_info=error)
-    return BoltResponse(status=500, body="")
-
-
-async def _on_nothing(ack: AsyncAck) -> None:
-    await ack()
+    return Answered(500)
 
 
 def _form_press(view: Mapping[str, Any], body: Mapping[str, Any], team: str) -> wire.Press | None:

@@ -11,16 +11,18 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from pydantic import SecretStr
-from slack_bolt.response import BoltResponse
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 
 from bot.errors import ProviderError
 from notifiers.slack_api import SlackApi
+
+if TYPE_CHECKING:
+    from bot.chat.slack import Answered
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +33,7 @@ PAUSE = 5.0
 STUCK = 4.0
 """Seconds after which an address that does not connect is given up for a new one."""
 
-Take = Callable[[dict[str, Any]], Awaitable[BoltResponse]]
+Take = Callable[[dict[str, Any]], Awaitable["Answered"]]
 """Given an envelope's payload, stores what it asks for and says what Slack is answered."""
 
 

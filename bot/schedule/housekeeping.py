@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from bot.catalog.model import Catalog
 from bot.clock import Clock
@@ -23,7 +25,13 @@ from bot.store.database import Database, Tx
 from bot.store.outbox import NewNotice, Notice
 from bot.times import say_for
 
+if TYPE_CHECKING:
+    from apscheduler.schedulers.base import BaseScheduler
+
 log = structlog.get_logger(__name__)
+
+LATER = 2.0
+"""Seconds after the start at which APScheduler is loaded and begins."""
 
 
 class Watchdog:
@@ -83,7 +91,9 @@ class Housekeeping:
 
     def __init__(self) -> None:
         """Nothing is scheduled yet."""
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._jobs: list[tuple[timedelta, str, Callable[[], Awaitable[None]]]] = []
+        self._scheduler: BaseScheduler | None = None
+        self._beginning: asyncio.Task[None] | None = None
 
     def every(self, interval: timedelta, name: str, job: Callable[[], Awaitable[object]]) -> None:
         """Schedule a job; two runs of one job never overlap."""
@@ -96,15 +106,25 @@ class Housekeeping:
             except Exception:
                 log.exception("job_stumbled", job=name)
 
-        self._scheduler.add_job(
-            run, "interval", seconds=interval.total_seconds(), id=name, max_instances=1, coalesce=True, jitter=1
-        )
+        self._jobs.append((interval, name, run))
 
     def start(self) -> None:
-        """Begin."""
-        self._scheduler.start()
+        """Begin, a moment later: the first job is due after a minute, and the first command should not wait for it."""
+        self._beginning = asyncio.create_task(self._begin())
+
+    async def _begin(self) -> None:
+        await asyncio.sleep(LATER)
+        module = await asyncio.to_thread(importlib.import_module, "apscheduler.schedulers.asyncio")
+        scheduler: BaseScheduler = module.AsyncIOScheduler(timezone="UTC")
+        for interval, name, run in self._jobs:
+            seconds = interval.total_seconds()
+            scheduler.add_job(run, "interval", seconds=seconds, id=name, max_instances=1, coalesce=True, jitter=1)
+        scheduler.start()
+        self._scheduler = scheduler
 
     def stop(self) -> None:
         """Stop without waiting."""
-        if self._scheduler.running:
+        if self._beginning is not None:
+            self._beginning.cancel()
+        if self._scheduler is not None and self._scheduler.running:
             self._scheduler.shutdown(wait=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import tempfile
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.process import resident
+from tests.benchmarks.slack import COMPILED
 from tests.fakes import slack as fake_slack
 from tests.fakes.feishu import APP_ID, APP_SECRET, FakeFeishu
 from tests.fakes.slack import FakeSlack
@@ -52,7 +52,7 @@ async def _start(directory: Path, environment: dict[str, str], feishu: FakeFeish
     argv = ["-m", "bot.cli", "serve", "--config", str(directory), "--port", str(free_port())]
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *argv, stdout=asyncio.subprocess.PIPE, env=os.environ | environment
+        sys.executable, *argv, stdout=asyncio.subprocess.PIPE, env=COMPILED | environment
     )
     assert process.stdout is not None
     while not (line := await process.stdout.readline()).startswith(b"ready"):

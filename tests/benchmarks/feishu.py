@@ -23,7 +23,7 @@ import aiohttp
 
 from tests.benchmarks.catalog_policy import write_catalog
 from tests.benchmarks.process import cpu_seconds, resident
-from tests.benchmarks.slack import p99, service_of, show
+from tests.benchmarks.slack import COMPILED, p99, service_of, show
 from tests.fakes.feishu import APP_ID, APP_SECRET, ENCRYPT_KEY, TOKEN, FakeFeishu, sealed
 from tests.support.network import free_port
 
@@ -143,7 +143,7 @@ async def started(command: list[str], service: str, answers: bool = True) -> Asy
         for number in range(PEOPLE):
             feishu.user(f"ou_{number}", email=f"p{number}@example.com")
         port = free_port()
-        environment = os.environ | {
+        environment = COMPILED | {
             "FEISHU_APP_ID": APP_ID,
             "FEISHU_APP_SECRET": APP_SECRET,
             "FEISHU_ENCRYPT_KEY": ENCRYPT_KEY,

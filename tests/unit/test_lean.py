@@ -10,7 +10,8 @@ import sys
 from bot.lean import keep_out_terminals
 keep_out_terminals()
 import bot.app, bot.logging, bot.chat.feishu_parts, bot.chat.slack_parts
-print(sorted(name for name in ('rich', 'pygments', 'kubernetes', 'lark_oapi', 'alembic', 'PIL') if name in sys.modules))
+late = ('rich', 'pygments', 'kubernetes', 'lark_oapi', 'alembic', 'PIL', 'slack_bolt', 'slack_sdk', 'apscheduler')
+print(sorted(name for name in late if name in sys.modules))
 import rich.console
 print(rich.console.Console is not None)
 """

@@ -199,6 +199,9 @@ def test_the_schema_has_every_field_and_no_dangling_reference() -> None:
     assert definitions["RootFile"]["properties"].keys() == RootFile.model_fields.keys()
     assert definitions["ServiceIn"]["properties"].keys() == ServiceIn.model_fields.keys()
     assert "from" in definitions["FreezeIn"]["properties"]
+    assert definitions["PipelineIn"]["properties"]["timeout"]["description"] == "How long one run may take."
+    # Of the class itself, and of one it inherits from.
+    assert "hotfix" in definitions["ReleaseWeekIn"]["properties"]["exempt"]["description"]
     assert all(one["additionalProperties"] is False for name, one in definitions.items() if "properties" in one)
     references = {word for word in str(schema).split("'") if word.startswith("#/$defs/")}
     assert {one.removeprefix("#/$defs/") for one in references} <= definitions.keys()
