@@ -49,7 +49,7 @@ from bot.processes import ProcessRuns
 from bot.providers import known_here
 from bot.pushes import StoredPushes
 from bot.reports.drift import DriftFinder
-from bot.reports.gather import Reporter
+from bot.reports.gather import LONGEST, Reporter
 from bot.reports.telling import json_of
 from bot.schedule.announcements import Announcer
 from bot.schedule.calendars import CalendarWatch
@@ -69,6 +69,7 @@ from bot.sources.owners import RepositoryOwners
 from bot.sources.rosters import make_rosters
 from bot.store import audit, outbox
 from bot.store import deployments as rows
+from bot.store.archive import may_archive
 from bot.store.audit import AuditEntry
 from bot.store.console import ConsoleStore
 from bot.store.database import Database, Tx
@@ -76,6 +77,7 @@ from bot.store.figures import snapshot
 from bot.store.inbox import InboxRow
 from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
+from bot.store.put_away import put_away
 from bot.store.retention import forget
 from bot.store.runs import StoredRuns
 from bot.store.signals import Signals, Topic
@@ -567,6 +569,7 @@ class App:
             "review-reminders": self.deployments.reviews.remind,
             "calendars": calendars.look,
             "retention": self.forget_old,
+            "archive": self.archive_old,
         }
         digests = Digests(self.db, self.catalog, platforms, self.reporter, drift, lambda: self.outbox.poke())
         return works_by_job(own) | {"pipeline": pipelines, "digest": digests}
@@ -703,6 +706,13 @@ class App:
             total += deleted
             await asyncio.sleep(0.05)
         return total
+
+    async def archive_old(self) -> int:
+        """Put away the deployments of long ago. Returns how many; none if the account may not (`slipway archive`)."""
+        if not self.settings.archive_days or not await self.db.read(may_archive):
+            return 0
+        days = max(self.settings.archive_days, LONGEST + 1)  # what reports can be asked about stays
+        return await put_away(self.db, self._clock() - timedelta(days=days))
 
     async def scrape(self) -> bytes:
         """What `/metrics` says now."""

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -144,6 +144,27 @@ def migrate(config: Config = None, data: Data = None) -> None:
     try:
         db.claim_file()
         typer.echo("migrated" if migrate_database(db) else "nothing to do")
+    finally:
+        db.close()
+
+
+@app.command()
+def archive(
+    days: Annotated[int, typer.Option("--days", min=93, help="What ended longer ago.")] = 400,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Put away deployments of long ago, for a server whose account may not; /why, /status and /history still know."""
+    from bot.clock import utc_now
+    from bot.settings import read_settings
+    from bot.store.database import Database
+    from bot.store.put_away import put_away
+
+    settings = read_settings(os.environ, config=_directory(config), data=data)
+    db = Database(settings.database)
+    try:
+        db.claim_file()
+        typer.echo(f"archived {asyncio.run(put_away(db, utc_now() - timedelta(days=days)))} deployments")
     finally:
         db.close()
 

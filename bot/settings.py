@@ -47,6 +47,7 @@ class Settings(CiSettings, ListenerSettings, GitSettings):
     console_open: bool = False
     log_level: str = Field(default="info", alias="SLIPWAY_LOG_LEVEL", pattern="^(debug|info|warning|error)$")
     retention_days: int = Field(default=90, alias="SLIPWAY_RETENTION_DAYS", ge=0)
+    archive_days: int = Field(default=400, alias="SLIPWAY_ARCHIVE_DAYS", ge=0)
     catalog_refresh_minutes: float = Field(default=0, alias="SLIPWAY_CATALOG_REFRESH_MINUTES", ge=0)
     metrics_token: SecretStr | None = Field(default=None, alias="SLIPWAY_METRICS_TOKEN")
     otlp_url: str = Field(default="", alias="SLIPWAY_OTLP_URL", pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$")

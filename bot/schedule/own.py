@@ -33,6 +33,7 @@ OWN = (
     OwnJob("review-reminders", "remind of reviews that are owed", every=timedelta(minutes=30)),
     OwnJob("calendars", "look for years that are not published", every=timedelta(hours=6)),
     OwnJob("retention", "forget what is over", every=timedelta(hours=1)),
+    OwnJob("archive", "put away what is long over", cron="0 3 * * *"),
 )
 
 

@@ -5,7 +5,7 @@ Leases are measured by the database's clock (on SQLite there is one process and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +26,7 @@ from bot.deployments.model import (
     State,
 )
 from bot.errors import Conflict
-from bot.store import leases
+from bot.store import archive, leases
 from bot.store.audit import AuditEntry
 from bot.store.database import LAST, Tx
 from bot.store.signals import Topic, announce
@@ -112,8 +112,10 @@ def _first_wake(new: NewDeployment, at: datetime) -> datetime | None:
 
 
 def get(tx: Tx, deployment_id: int) -> Deployment | None:
-    """One deployment, or None."""
+    """One deployment, from the archive too, or None."""
     row = tx.execute(select(deployments).where(deployments.c.id == deployment_id)).one_or_none()
+    if row is None and (kept := archive.find(tx, deployment_id)) is not None:
+        row = kept.deployment
     return _deployment(row) if row is not None else None
 
 
@@ -497,7 +499,12 @@ def history(
     query = _of(select(deployments), service, environment).order_by(deployments.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(deployments.c.id < before)
-    return [_deployment(row) for row in tx.execute(query)]
+    found = [_deployment(row) for row in tx.execute(query)]
+    if len(found) < limit:
+        oldest = min((one.id for one in found), default=before)
+        older = archive.older(tx, service, environment, oldest, limit - len(found))
+        found += [_deployment(row) for row in older]
+    return found
 
 
 def stuck(tx: Tx, quiet_since: datetime) -> list[Deployment]:
@@ -511,7 +518,10 @@ def stuck(tx: Tx, quiet_since: datetime) -> list[Deployment]:
 def path(tx: Tx, deployment_id: int) -> list[Transition]:
     """Every change of state, in order."""
     query = select(transitions).where(transitions.c.deployment_id == deployment_id).order_by(transitions.c.version)
-    return [Transition(row.from_state, row.to_state, row.actor, row.note, row.at) for row in tx.execute(query)]
+    found: Sequence[Any] = tx.execute(query).all()
+    if not found and (kept := archive.find(tx, deployment_id)) is not None:
+        found = kept.transitions
+    return [Transition(row.from_state, row.to_state, row.actor, row.note, row.at) for row in found]
 
 
 def add_vote(tx: Tx, deployment_id: int, vote: Vote, platform: str) -> bool:
@@ -529,7 +539,10 @@ def add_vote(tx: Tx, deployment_id: int, vote: Vote, platform: str) -> bool:
 def votes_of(tx: Tx, deployment_id: int) -> list[Vote]:
     """Votes in the order they were given."""
     query = select(votes).where(votes.c.deployment_id == deployment_id).order_by(votes.c.id)
-    return [Vote(row.person, row.subject, row.decision, row.reason, row.at) for row in tx.execute(query)]
+    found: Sequence[Any] = tx.execute(query).all()
+    if not found and (kept := archive.find(tx, deployment_id)) is not None:
+        found = kept.votes
+    return [Vote(row.person, row.subject, row.decision, row.reason, row.at) for row in found]
 
 
 def touch_cards(tx: Tx, deployment_id: int, at: datetime) -> None:

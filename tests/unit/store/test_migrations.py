@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 import bot.store.alerts
+import bot.store.archive
 import bot.store.console
 import bot.store.emergencies
 import bot.store.holds
