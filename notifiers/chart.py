@@ -6,6 +6,7 @@ Graphics) Specification", chunks IHDR, PLTE and IDAT; the letters are the 5 by 7
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
@@ -28,6 +29,7 @@ A7e1111117e B7f49494936 C3e41414122 D7f4141221c E7f49494941 F7f09090901 G3e41494
 J2040413f01 K7f08142241 L7f40404040 M7f020c027f N7f0408107f O3e4141413e P7f09090906 Q3e4151215e R7f09192946
 S4649494931 T01017f0101 U3f4040403f V1f2040201f W3f4038403f X6314081463 Y0708700807 Z6151494543
 """
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 GLYPHS = {one[0]: bytes.fromhex(one[1:]) for one in _DOTS.split()}
 """Character -> five columns, the lowest bit on top."""
 
@@ -70,7 +72,8 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def png(chart: Chart) -> bytes:
     """The picture of a chart."""
     canvas = Canvas(WIDTH, HEIGHT)
-    canvas.write(LEFT, 12, chart.title[: (WIDTH - LEFT) // ADVANCE])
+    title = chart.title if chart.title.isascii() else " ".join(_DATE.findall(chart.title))
+    canvas.write(LEFT, 12, title[: (WIDTH - LEFT) // ADVANCE])
     _legend(canvas, chart)
     totals = [sum(values) for values in zip(*(one.values for one in chart.series), strict=True)]
     step = _step(max(totals, default=0))
@@ -91,7 +94,8 @@ def _legend(canvas: Canvas, chart: Chart) -> None:
     for one in chart.series:
         canvas.fill(left, 38, left + 14, 52, COLOURS.get(one.state, OTHER))
         canvas.write(left + 20, 38, one.name)
-        left += 20 + (len(one.name) + 2) * ADVANCE
+        # Of a name in other letters only its colour is seen.
+        left += 20 + (len(one.name) + 2) * ADVANCE if one.name.isascii() else 34
 
 
 def _step(most: int) -> int:

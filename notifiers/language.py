@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bot.catalog.model import Catalog, Person, Place
 from bot.times import zone_of
-from notifiers.card import Button, Card, Message, Step
+from notifiers.card import Button, Card, Chart, Message, Step
 
 LOCALES = Path(__file__).parent / "locale"
 CHINESE = "zh_CN"
@@ -105,7 +105,14 @@ def _card(card: Card, reader: Reader) -> Card:
         steps=tuple(Step(say(one.name, reader), one.state, say(one.detail, reader)) for one in card.steps),
         fields={say(label, reader): _field(label, value, reader) for label, value in card.fields.items()},
         buttons=tuple(_button(one, reader) for one in card.buttons),
+        chart=_chart(card.chart, reader) if card.chart is not None else None,
     )
+
+
+def _chart(chart: Chart, reader: Reader) -> Chart:
+    """The words beside the picture; what its letters cannot show is left out of it, and the fields say it."""
+    series = tuple(replace(one, name=say(one.name, reader)) for one in chart.series)
+    return replace(chart, title=say(chart.title, reader), series=series)
 
 
 def _field(label: str, value: str, reader: Reader) -> str:

@@ -20,7 +20,10 @@ def card_of(report: Report, team: str = "") -> Card:
     fields = fields_of(figures, report)
     if not team and len(report.teams) > 1:
         fields |= {f"team {name}": _line(each) for name, each in report.teams.items()}
-    return Card(title, fields=fields, chart=chart_of(figures, report.days, title))
+    chart = chart_of(figures, report.days, title)
+    if chart is not None:
+        fields["picture"] = "green: succeeded, red: failed, by day"
+    return Card(title, fields=fields, chart=chart)
 
 
 def fields_of(figures: Measures, report: Report) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from bot.cli import app
-from bot.store.database import Database, sqlite_url
+from bot.deployments.model import State
+from bot.store import deployments as rows
+from bot.store.archive import KEPT
+from bot.store.database import Database, Tx, sqlite_url
 from bot.store.migrate import migrate
+from tests.support.rows import new_deployment
 from tests.support.world import make_world
 
 
@@ -29,3 +34,25 @@ def test_tables_of_another_version_are_named(tmp_path: Path, command: list[str])
     answer = runner.invoke(app, [*command, "--config", str(world.directory)])
     assert answer.exit_code == 1
     assert "slipway migrate" in answer.output
+
+
+def test_the_archive_is_made_from_the_command_line(tmp_path: Path) -> None:
+    """With the owner's account; never what reports may still be asked about."""
+    world = make_world(tmp_path / "world")
+    data = world.directory / ".slipway"
+    data.mkdir()
+    db = Database(sqlite_url(data / "slipway.db"))
+    migrate(db)
+    at = datetime.now(UTC) - timedelta(days=200)
+
+    def long_ago(tx: Tx) -> None:
+        for number in range(KEPT + 1):
+            made, _ = rows.create(tx, new_deployment(f"k{number}"), at)
+            rows.move(tx, made, State.SUCCEEDED, at=at, actor="owner")
+
+    db.run_sync(long_ago)
+    db.close()
+    runner, where = CliRunner(), ["--config", str(world.directory)]
+    assert runner.invoke(app, ["archive", "--days", "30", *where]).exit_code == 2
+    assert "archived 0 deployments" in runner.invoke(app, ["archive", *where]).output
+    assert "archived 1 deployments" in runner.invoke(app, ["archive", "--days", "100", *where]).output

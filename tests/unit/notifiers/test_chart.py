@@ -17,6 +17,7 @@ from notifiers.codec import message_from_json, message_to_json
 from notifiers.console import card_json
 from notifiers.feishu import FeishuClient
 from notifiers.feishu_api import FeishuApi
+from notifiers.language import CHINESE, Reader, _card
 from notifiers.slack import SlackClient
 from notifiers.slack_api import SlackApi
 from tests.fakes.feishu import APP_ID, APP_SECRET, FakeFeishu
@@ -114,3 +115,19 @@ async def test_feishu_gets_it_into_the_card() -> None:
     (image,) = [one for one in first.content["body"]["elements"] if one["tag"] == "img"]
     assert fake.images[image["img_key"]] == png(CHART)
     assert all(one["tag"] != "img" for one in second.content["body"]["elements"])
+
+
+def test_a_chart_speaks_the_readers_language() -> None:
+    """Its title and its words; the picture has letters for one alphabet only, so there it keeps colours and dates."""
+    chart = Chart("Releases, 2026-01-05 to 2026-01-11", CHART.labels, CHART.series)
+    card = Card("Releases", fields={"picture": "green: succeeded, red: failed, by day"}, chart=chart)
+    said = _card(card, Reader(CHINESE))
+    assert said.chart is not None
+    assert "2026-01-05" in said.chart.title
+    assert "Releases" not in said.chart.title
+    assert [one.name for one in said.chart.series] == ["已成功", "已失败"]
+    assert said.fields == {"图": "绿色：成功，红色：失败，按天统计"}
+    picture = png(said.chart)
+    assert (heights(picture, GOOD), heights(picture, BAD)) == (heights(png(chart), GOOD), heights(png(chart), BAD))
+    dates = Chart("2026-01-05 2026-01-11", CHART.labels, said.chart.series)
+    assert picture == png(dates)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
 from bot.app import Outside
 from bot.deployments.model import Deployment, State
@@ -53,8 +53,9 @@ def fill(db: Database, clock: FakeClock, count: int = KEPT + 3, service: str = "
     return db.run_sync(lambda tx: [ended(tx, clock, f"{service}{number}", service) for number in range(count)])
 
 
-def count(db: Database, table: object = deployments) -> int:
-    return db.run_sync(lambda tx: tx.execute(select(func.count()).select_from(table)).scalar_one())  # type: ignore[call-overload,no-any-return]
+def count(db: Database, table: Table = deployments) -> int:
+    query = select(func.count()).select_from(table)
+    return db.run_sync(lambda tx: tx.execute(query).scalar_one())
 
 
 async def test_what_is_put_away_is_still_known_whole(db: Database, clock: FakeClock) -> None:
