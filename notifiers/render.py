@@ -489,7 +489,8 @@ def buttons(view: View) -> tuple[Button, ...]:
         question = f"Roll {seen.environment} back to what ran before {seen.service} {seen.release_version}?"
         return (Button("rollback", "Roll back", ButtonStyle.DANGER, question),)
     if seen.state in (State.FAILED, State.EXPIRED, State.CANCELLED, State.ROLLED_BACK):
-        again = Button("retry", "Deploy again")
+        question = f"Deploy {seen.service} {seen.release_version} to {seen.environment} once more?"
+        again = Button("retry", "Deploy again", ButtonStyle.NORMAL, question)
         return (ASK, again) if seen.state is State.FAILED and seen.data.can_ask else (again,)
     if not seen.state.is_final and seen.state not in (State.CANCELLING, State.ROLLING_BACK):
         return (cancel,)

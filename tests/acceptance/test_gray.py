@@ -14,9 +14,9 @@ from tests.support.running import POLL, Running, settings_for
 from tests.support.world import World, make_world
 
 
-def make_gray_world(directory: Path, **gray: object) -> World:
+def make_gray_world(directory: Path, channels: dict[str, str] | None = None, **gray: object) -> World:
     """The usual world, whose prod is a pair of Deployments."""
-    world = make_world(directory)
+    world = make_world(directory, **({"channels": channels} if channels else {}))
     world.change_environment(
         "prod",
         delivery={"provider": "canary", "options": {"image": "registry.example/{service}"}},
@@ -25,11 +25,16 @@ def make_gray_world(directory: Path, **gray: object) -> World:
     return world
 
 
-def start(world: World, fake: FakeKubernetes, **more: object) -> App:
+def ready_for_canary(fake: FakeKubernetes) -> None:
+    """The pair of Deployments of the usual service, as a cluster has them between two releases."""
     fake.replicas = 4
     fake.add("app", "app")
     fake.add("app-canary", "app")
     fake.deployments["app-canary"]["spec"]["replicas"] = 0
+
+
+def start(world: World, fake: FakeKubernetes, **more: object) -> App:
+    ready_for_canary(fake)
     settings = settings_for(world).model_copy(
         update={"kubeconfig": kubeconfig(world.directory.parent, fake.url), **more}
     )

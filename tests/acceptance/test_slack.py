@@ -14,6 +14,9 @@ import pytest
 from bot.deployments.model import State
 from bot.store import audit
 from tests.acceptance.conftest import closed_window, emergency
+from tests.acceptance.test_gray import make_gray_world, ready_for_canary
+from tests.contract.test_kubernetes import kubeconfig
+from tests.fakes.kubernetes import running_kubernetes
 from tests.fakes.slack import FakeSlack, buttons, words
 from tests.support.slack import USERS, SlackRunning, company, running_on_slack
 from tests.support.world import World, make_world
@@ -123,6 +126,38 @@ async def test_the_emergency_lane(shut_world: World, slack: FakeSlack, socket: b
         assert "✅" in words(copy)
         assert buttons(copy) == []
     assert slack.unacknowledged == []
+
+
+async def test_gray_is_decided_by_buttons(tmp_path: Path, slack: FakeSlack) -> None:
+    """Dangerous ones ask first; a bystander hears it privately and nothing moves; then on, the next time back."""
+    world = make_gray_world(tmp_path / "world", channels={"slack": "C1"})
+    async with running_kubernetes() as fake:
+        ready_for_canary(fake)
+        kube = kubeconfig(tmp_path, fake.url)
+        async with running_on_slack(world, slack, kubeconfig=kube) as slipway:
+            await slack.command(USERS["owner"], "/deploy app prod")
+            await slipway.reaches(State.GRAY)
+            (card,) = cards(slack, "C1")
+            assert {button["action_id"].rpartition(":")[2] for button in buttons(card)} == {"continue", "abort"}
+            assert all("confirm" in button for button in buttons(card))
+            await press(slack, "outsider", card, "continue", "C1")
+            await slipway.answered(2)
+            assert slack.whispers[-1]["user"] == USERS["outsider"]
+            seen = await slipway.get(1)
+            assert seen is not None
+            assert seen.state is State.GRAY
+            await press(slack, "owner", card, "continue", "C1")
+            assert (await slipway.ends(1)).state is State.SUCCEEDED
+            world.push("second")
+            await slack.command(USERS["owner"], "/deploy app prod")
+            await slipway.reaches(State.GRAY, 2)
+            card = cards(slack, "C1")[-1]
+            await press(slack, "owner", card, "abort", "C1")
+            assert (await slipway.ends(2)).state is State.ROLLED_BACK
+            await slipway.quiet()
+            (again,) = buttons(cards(slack, "C1")[-1])
+    assert again["action_id"].endswith(":retry")
+    assert "once more?" in words(again["confirm"])
 
 
 async def test_a_rejection_carries_its_reason(shut_world: World, slack: FakeSlack) -> None:

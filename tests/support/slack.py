@@ -92,9 +92,11 @@ async def running_on_slack(
     database_url: str = "",
     outside: Outside | None = None,
     more_tokens: str = "",
+    **more: object,
 ) -> AsyncIterator[SlackRunning]:
-    """Start a Slipway on the world and the Slack, and stop it in order."""
+    """Start a Slipway on the world and the Slack, and stop it in order. more: further settings."""
     settings = slack_settings(world, slack, socket=socket, database_url=database_url, more_tokens=more_tokens)
+    settings = settings.model_copy(update=more)
     app = App(settings, outside or Outside(poll=POLL))
     await app.start()
     try:

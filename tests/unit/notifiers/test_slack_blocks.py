@@ -120,7 +120,7 @@ def test_the_fallback_is_escaped_and_still_short() -> None:
         (State.AWAITING_APPROVAL, {"approve", "cancel"}, set(), {"reject"}),
         (State.GRAY, {"continue", "abort"}, set(), set()),
         (State.SUCCEEDED, {"rollback"}, set(), set()),
-        (State.FAILED, set(), {"retry"}, set()),
+        (State.FAILED, {"retry"}, set(), set()),
         (State.ROLLING_BACK, set(), set(), set()),
     ],
     ids=["building", "awaiting_approval", "gray", "succeeded", "failed", "rolling_back"],
