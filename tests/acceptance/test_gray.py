@@ -16,7 +16,7 @@ from tests.support.world import World, make_world
 
 def make_gray_world(directory: Path, channels: dict[str, str] | None = None, **gray: object) -> World:
     """The usual world, whose prod is a pair of Deployments."""
-    world = make_world(directory, **({"channels": channels} if channels else {}))
+    world = make_world(directory, channels=channels) if channels else make_world(directory)
     world.change_environment(
         "prod",
         delivery={"provider": "canary", "options": {"image": "registry.example/{service}"}},
