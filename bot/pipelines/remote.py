@@ -30,6 +30,9 @@ from bot.pipelines.memory import RunMemory, RunNote
 from bot.pipelines.spool import Spool, find_artifact
 
 FASTEST, SLOWEST = timedelta(seconds=2), timedelta(seconds=30)
+LOOKS, LONGEST = 15, timedelta(minutes=1)
+"""So many looks a second at one system are enough, however many runs are followed: with more, each is seen to less
+often, at least once a minute. A look costs about 5 ms of a core."""
 INSISTS = timedelta(seconds=15)
 """A run that was asked to end and did not is asked again after this, by stronger means."""
 NOTES = 2_000
@@ -124,6 +127,7 @@ class RemotePipeline:
         self._finals: OrderedDict[str, PipelineRun] = OrderedDict()
         self._notes: OrderedDict[str, RunNote] = OrderedDict()
         self._cancels: dict[str, tuple[datetime, int]] = {}
+        self._pace = Pace(clock)
 
     async def find(self, request: RunRequest) -> PipelineRun | None:
         """The run that carries this intent, or None if there is surely none.
@@ -291,6 +295,10 @@ class RemotePipeline:
     async def _read(self, request: RunRequest, note: RunNote) -> PipelineRun:
         if (kept := self._finals.get(note.intent)) is not None:
             return kept
+        run = await self._read_now(request, note)
+        return replace(run, look_again=self._pace.of(note.intent, run))
+
+    async def _read_now(self, request: RunRequest, note: RunNote) -> PipelineRun:
         if not note.run_id:
             found = await self.system.resolve(request, note)
             if found is None:
@@ -352,6 +360,27 @@ class RemotePipeline:
     def _lost(self, note: RunNote) -> PipelineRun:
         message = f"{self.system.said} lost {note.definition} before it began to run."
         return PipelineRun(self.name, note.handle, RunState.INTERRUPTED, message=message)
+
+
+class Pace:
+    """How soon to look at a run again, so that many runs together cost no more than `LOOKS` a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Nothing is followed yet."""
+        self._clock = clock
+        self._followed: OrderedDict[str, datetime] = OrderedDict()
+
+    def of(self, intent: str, run: PipelineRun) -> timedelta | None:
+        """After a look at it. None: it is over, or the workflow's own pace is meant."""
+        now = self._clock()
+        self._followed.pop(intent, None)
+        while self._followed and now - next(iter(self._followed.values())) > 2 * LONGEST:
+            self._followed.popitem(last=False)
+        if run.state.is_final:
+            return run.look_again
+        self._followed[intent] = now
+        least = min(LONGEST, timedelta(seconds=len(self._followed) / LOOKS))
+        return max(run.look_again, least) if run.look_again is not None else None
 
 
 class Carried:

@@ -2,7 +2,7 @@
 
 The whole bot is measured: engine, database, messages. The fake Jenkins is in a process of its own.
 
-python -m tests.benchmarks.follow_runs [--runs 500] [--seconds 30] [--hooks 20] [--log-mb 1000]
+python -m tests.benchmarks.follow_runs [--runs 500] [--seconds 30] [--age 600] [--hooks 20] [--log-mb 1000]
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ from tests.support.world import World, make_world
 JOB = "team/app"
 
 
-def serve(address: Connection) -> None:
-    """The fake, in a process of its own: only the bot is measured. GET /end/N ends build N, /looks counts."""
+def serve(address: Connection, age: float) -> None:
+    """The fake, in a process of its own: only the bot is measured. GET /end/N ends build N, /looks counts.
+
+    age: seconds since when the builds run.
+    """
 
     async def main() -> None:
         fake = FakeJenkins(JOB)
-        fake.queue_looks, fake.age = 0, 600.0
+        fake.queue_looks, fake.age = 0, age
 
         async def end(request: Request) -> Response:
             _, build = fake.jobs[JOB].builds[int(request.path_params["number"])]
@@ -141,7 +144,7 @@ async def runs(url: str, count: int, seconds: float, hooks: int) -> None:
             for number in range(count):
                 await start(app, number)
             await built(app, count)
-            await asyncio.sleep(16)  # All have found their pace.
+            await asyncio.sleep(40)  # All have found their pace.
             before, cpu, began = await looked(url), time.process_time(), time.monotonic()
             await asyncio.sleep(seconds)
             used, took_s = time.process_time() - cpu, time.monotonic() - began
@@ -183,11 +186,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--age", type=float, default=600)
     parser.add_argument("--hooks", type=int, default=20)
     parser.add_argument("--log-mb", type=int, default=1000)
     given = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, given.age), daemon=True)
     server.start()
     asyncio.run(runs(ours.recv(), given.runs, given.seconds, given.hooks))
     server.terminate()
