@@ -54,10 +54,17 @@ def checks(settings: Settings) -> list[tuple[str, Check]]:
         from bot.store.doctor import check as check_database
 
         found.append(("database", check_database))
-    if any((settings.jenkins_url, settings.gitlab_url, settings.github_url, settings.tekton_url)):
+    ci = (settings.jenkins_url, settings.gitlab_url, settings.github_url, settings.tekton_url)
+    if any((*ci, settings.prow_cluster_url, settings.yunxiao_url)):
         from bot.pipelines.doctor import check as check_pipelines
 
         found.append(("pipelines", check_pipelines))
+    if any(
+        (settings.sonar_url, settings.testing_url, settings.reports_url, settings.harbor_url, settings.registry_url)
+    ):
+        from bot.gates.doctor import check as check_gates
+
+        found.append(("gates", check_gates))
     if settings.slack:
         from bot.chat.slack_doctor import check as check_slack
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from bot.catalog.find import find_environment, find_service
 from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
-from bot.deployments.model import Deployment
+from bot.deployments.model import Deployment, State
 from bot.deployments.service import words
 from bot.errors import SlipwayError
 from bot.policy.model import Permission
@@ -105,7 +105,8 @@ def line_of(seen: Deployment, ctx: CommandContext) -> str:
     since = say_for(ctx.tools.clock() - seen.changed_at)
     who = ", ".join(_names(ctx, (seen.requested_by,)))
     line = f"{seen.ref} {seen.target} {seen.release_version}: {words(seen.state)} for {since}, asked by {who}"
-    waiting, waits_since = seen.data.waiting_for, seen.data.waiting_since_at
+    gates_since = seen.data.gating_since_at if seen.state is State.GATING else None
+    waiting, waits_since = seen.data.waiting_for, seen.data.waiting_since_at or gates_since
     if waiting and waits_since is not None:
         return f"{line}, waiting since {say_when(waits_since, ctx.caller.zone)}: {waiting}"
     return f"{line}, waiting for: {waiting}" if waiting else line

@@ -288,7 +288,7 @@ class Engine:
         if handler is None or self._stopping or not await self._is_ours(seen.id):
             return None
         try:
-            outcome = await handler(seen)
+            outcome = _reached(seen, await handler(seen))
         except ProviderRejected as error:
             outcome = Go(State.FAILED, _failed(seen, error.sentence()), note=error.message)
         except ProviderError as error:
@@ -381,6 +381,15 @@ class Engine:
         data = _failed(seen, "Slipway itself stumbled here; its log has the details.")
         fresh = await self._db.read(lambda tx: rows.get(tx, seen.id))
         return await self._record(fresh, Go(State.FAILED, data)) if fresh is not None else None
+
+
+def _reached(seen: Deployment, outcome: Outcome) -> Outcome:
+    """What was not reached answers again: nothing is waited for any more, unless the handler says for what."""
+    if isinstance(outcome, Go) or seen.data.waiting_since_at is None:
+        return outcome
+    is_old = outcome.data.waiting_for == seen.data.waiting_for
+    over = {"waiting_since_at": None, "waiting_for": "" if is_old else outcome.data.waiting_for}
+    return Stay(outcome.until, outcome.data.model_copy(update=over))
 
 
 def _witness(tx: Tx, seen: Deployment, now: Data, at: datetime) -> None:

@@ -12,10 +12,12 @@ from bot.deployments.model import Deployment, Emergency, Failure, GateNote
 from bot.deployments.questions import question_of
 from bot.errors import ProviderError, Refused
 from bot.gates.base import Gate, GateRequest, GateResult, GateVerdict
+from bot.pipelines.base import BuiltBy
 from bot.policy.model import Ballot
 from bot.store import deployments as rows
-from bot.store import releases
+from bot.store import releases, runs
 from bot.store.database import Tx
+from bot.store.releases import Release
 
 
 async def ask_gates(gates: Sequence[Gate], request: GateRequest, known: Sequence[GateNote]) -> tuple[GateNote, ...]:
@@ -123,4 +125,14 @@ def request_of(tx: Tx, seen: Deployment, service: Service, target: Target, at: d
         image=seen.data.artifact,
         run_id=built.run_id if built is not None else "",
         before_run_id=before.run_id if before is not None else "",
+        built=_built(tx, target, built),
+        built_before=_built(tx, target, before),
     )
+
+
+def _built(tx: Tx, target: Target, release: Release | None) -> BuiltBy | None:
+    """The run elsewhere that built a release."""
+    if release is None:
+        return None
+    found = runs.built_by(tx, target.pipeline.provider, release.run_id, release.service, release.commit)
+    return BuiltBy(release.run_id, found[0].definition, release.commit, found[1]) if found is not None else None

@@ -25,9 +25,8 @@ from bot.pipelines.memory import RunMemory
 from bot.sources.git import Revision
 from bot.store import deployments as rows
 from bot.store.database import Database, Tx
-from bot.store.runs import deployment_of
+from bot.store.runs import ATTEMPT, deployment_of
 
-_ATTEMPT = re.compile(r"-[rsu]\d+$")
 SKIP = re.compile(r"\[(?:skip[ -](?:deploy|ci)|(?:deploy|ci)[ -]skip|no[ -](?:deploy|ci))\]", re.IGNORECASE)
 """A head commit that says so is not deployed by itself."""
 
@@ -133,7 +132,7 @@ class Events:
             return False
         at = self._clock()
         # Together with whatever else arrives now: a burst of hints is a handful of commits.
-        found = await self._db.together(lambda tx: _wake(tx, _ATTEMPT.sub("", intent), at))
+        found = await self._db.together(lambda tx: _wake(tx, ATTEMPT.sub("", intent), at))
         if found is not None:
             self._engine.poke(found)
         return found is not None

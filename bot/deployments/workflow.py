@@ -278,7 +278,8 @@ class Workflow:
             return Go(State.FAILED, data.model_copy(update=failed), note=f"gates: {gating.said(notes)}")
         waiting = [note for note in notes if note.waiting]
         if waiting:
-            told = {"waiting_for": " ".join(note.message for note in waiting), "waiting_since_at": since}
+            # Since when is in `gating_since_at`: patience with systems that are not reached counts from elsewhere.
+            told = {"waiting_for": " ".join(note.message for note in waiting)}
             return Stay(at + GATE_POLL, data.model_copy(update=told))
         return Go(_after_gates(seen), data, note=self._said_of_gates(notes))
 

@@ -14,7 +14,7 @@ from bot.clock import Clock
 from bot.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from bot.gates.base import GateRequest, GateResult, GateVerdict
 from bot.options import Duration, Options, read_options
-from bot.pipelines.base import Pipeline, Reporting
+from bot.pipelines.base import BuiltBy, Counting, Pipeline, Reporting, RunResults
 from bot.pipelines.http import Http
 
 EVIDENCE = 20
@@ -131,6 +131,13 @@ class AskingGate(Generic[OptionsT]):
         """What a run kept, None if it kept nothing or cannot."""
         pipeline: object = self._systems.pipelines.get(request.target.pipeline.provider)
         return await pipeline.reports(run_id) if isinstance(pipeline, Reporting) and run_id else None
+
+    async def _counted(self, request: GateRequest, built: BuiltBy | None) -> tuple[RunResults, tuple[str, ...]] | None:
+        """What the CI system itself counted in a run; None if it cannot, or did not."""
+        pipeline: object = self._systems.pipelines.get(request.target.pipeline.provider)
+        if built is None or not isinstance(pipeline, Counting):
+            return None
+        return await pipeline.counted(request.service, request.target, built)
 
     def _link_to(self, pattern: str, request: GateRequest) -> str:
         """Where a person sees a report of the report server; empty for reports that a build kept."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bot.catalog.model import MetricRule, Service, Target
+from bot.pipelines.base import BuiltBy
 
 
 class GateVerdict(StrEnum):
@@ -31,7 +32,7 @@ class GateRequest:
 
     image: where the build left it, `registry/name@sha256:...` or a path; run_id: the run that built it; since_at: when
     its gates were asked first, from which each gate's patience counts. before_run_id: the run that built what was
-    deployed there before; empty if nothing was.
+    deployed there before; empty if nothing was. built and built_before: the same, where a CI system elsewhere did it.
     """
 
     service: Service
@@ -44,6 +45,8 @@ class GateRequest:
     image: str = ""
     run_id: str = ""
     before_run_id: str = ""
+    built: BuiltBy | None = None
+    built_before: BuiltBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

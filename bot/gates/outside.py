@@ -58,7 +58,7 @@ def outside_gates(settings: CiSettings, clock: Clock, pipelines: Mapping[str, Pi
     from bot.gates.signature import SignatureGate
     from bot.pipelines.http import Http
 
-    clients = {name: _client(name, settings, clock) for name in VARIABLES if getattr(settings, f"{name}_url")}
+    clients = {name: client_of(name, settings, clock) for name in VARIABLES if getattr(settings, f"{name}_url")}
     http = {name: Http(SAID[name], client, clock) for name, client in clients.items()}
     systems = Systems(clock, http, VARIABLES, pipelines)
     kinds = (TestsGate, CoverageGate, SonarGate, ScanGate, SignatureGate, ChecksGate, JobGate)
@@ -83,7 +83,8 @@ def gate_options() -> dict[str, type[BaseModel]]:
     }
 
 
-def _client(name: str, settings: CiSettings, clock: Clock) -> httpx.AsyncClient:
+def client_of(name: str, settings: CiSettings, clock: Clock) -> httpx.AsyncClient:
+    """A client of one of `VARIABLES`. Raises SlipwayError: without credentials."""
     from bot.gates.registry_auth import RegistryAuth
     from bot.pipelines.http import make_client
     from bot.pipelines.outside import github_client, gitlab_client

@@ -49,18 +49,15 @@ class JobOptions(GateOptions):
 
 
 class TestsGate(AskingGate[TestsOptions]):
-    """Unit tests, from JUnit reports."""
+    """Unit tests, from JUnit reports; where none is named or kept, as the CI system itself counted them."""
 
     __test__ = False
     name = "tests"
     options = TestsOptions
 
     async def _look(self, options: TestsOptions, request: GateRequest) -> GateResult:
-        reports = await self._reports(options.report, request)
-        if not options.report:
-            reports = [one for one in reports if is_junit(one[1])]
         try:
-            tests = sum((read_junit(data) for _, data in reports), Counted())
+            tests = await self._tests(options, request)
         except ReportUnreadable as error:
             return self._unknown(f"The test report cannot be read: {error}.")
         ran, link = tests.total - tests.skipped, self._link_to(options.report, request)
@@ -73,9 +70,21 @@ class TestsGate(AskingGate[TestsOptions]):
         skipped = f", {tests.skipped} were skipped" if tests.skipped else ""
         return self._pass(f"{ran} tests passed{skipped}.")
 
+    async def _tests(self, options: TestsOptions, request: GateRequest) -> Counted:
+        """Raises ReportUnreadable, and as `_reports`."""
+        told = await self._counted(request, request.built) if not options.report else None
+        if told is not None and told[0].tests is not None:
+            results, names = told
+            unnamed = ("(without a name)",) * (results.failed - len(names))
+            return Counted(results.tests or 0, results.skipped, (*names, *unnamed))
+        reports = await self._reports(options.report, request)
+        if not options.report:
+            reports = [one for one in reports if is_junit(one[1])]
+        return sum((read_junit(data) for _, data in reports), Counted())
+
 
 class CoverageGate(AskingGate[CoverageOptions]):
-    """Line coverage, from JaCoCo, Cobertura or LCOV."""
+    """Line coverage, from JaCoCo, Cobertura or LCOV; where none is named or kept, as the CI system itself tells it."""
 
     name = "coverage"
     options = CoverageOptions
@@ -100,10 +109,16 @@ class CoverageGate(AskingGate[CoverageOptions]):
             return await self._percent(options.baseline, request)
         if options.drop is None or options.report:
             return None
+        told = await self._counted(request, request.built_before)
+        if told is not None and told[0].coverage is not None:
+            return told[0].coverage
         kept = [data for _, data in await self._kept(request, request.before_run_id) or () if is_coverage(data)]
         return _covered(kept) if kept else None
 
     async def _percent(self, pattern: str, request: GateRequest) -> float:
+        told = await self._counted(request, request.built) if not pattern else None
+        if told is not None and told[0].coverage is not None:
+            return told[0].coverage
         reports = await self._reports(pattern, request)
         if not pattern:
             reports = [one for one in reports if is_coverage(one[1])]

@@ -186,6 +186,30 @@ class Pipeline(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltBy:
+    """The run that built a release. definition: the pipeline's name there."""
+
+    run_id: str
+    definition: str
+    commit: str
+    branch: str
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A pipeline whose system counts the tests of its runs, and the lines they covered."""
+
+    async def counted(
+        self, service: Service, target: Target, built: BuiltBy
+    ) -> tuple[RunResults, tuple[str, ...]] | None:
+        """What the run published, and names of failed tests. None: nothing, or another pipeline's run it was.
+
+        Raises ProviderUnavailable, ProviderRejected.
+        """
+        ...
+
+
 @runtime_checkable
 class Reporting(Protocol):
     """A pipeline that keeps the report files of its runs."""

@@ -12,7 +12,7 @@ from bot.catalog.model import Catalog
 from bot.doctor import Finding
 from bot.errors import SlipwayError
 from bot.pipelines.http import make_client
-from bot.pipelines.outside import cluster_client, github_client, gitlab_client
+from bot.pipelines.outside import cluster_client, github_client, gitlab_client, yunxiao_client
 from bot.pipelines.settings import CiSettings
 
 if TYPE_CHECKING:
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A harmless question. path: below the client's address; token: the setting that a refusal is about."""
+    """A harmless question. path: below the client's address; token: the setting that a refusal is about.
+
+    answers: statuses below 500 that are as good as a yes, such as a 404 where what is asked for need not be there.
+    """
 
     client: Callable[[CiSettings], httpx.AsyncClient]
     path: str
     token: str
+    answers: tuple[int, ...] = ()
 
 
 def _jenkins(settings: CiSettings) -> httpx.AsyncClient:
@@ -40,17 +44,25 @@ PROBES = {
     "tekton": Probe(
         lambda settings: cluster_client(settings, "tekton", settings.tekton_url), "version", "SLIPWAY_TEKTON_TOKEN"
     ),
+    "prow_cluster": Probe(
+        lambda settings: cluster_client(settings, "prow_cluster", settings.prow_cluster_url),
+        "version",
+        "SLIPWAY_PROW_CLUSTER_TOKEN",
+    ),
+    "yunxiao": Probe(yunxiao_client, "pipelines?perPage=1", "SLIPWAY_YUNXIAO_TOKEN"),
 }
+"""By the name of the setting with its address, without `_url`."""
 
 
 async def check(settings: Settings, _catalog: Catalog) -> AsyncIterator[Finding]:
     """A finding for each system with an address; nothing is started."""
     for name, probe in PROBES.items():
         if getattr(settings, f"{name}_url"):
-            yield await _asked(name, probe, settings)
+            yield await asked(name, probe, settings)
 
 
-async def _asked(name: str, probe: Probe, settings: CiSettings) -> Finding:
+async def asked(name: str, probe: Probe, settings: CiSettings) -> Finding:
+    """What one system says."""
     try:
         async with probe.client(settings) as client:
             answer = await client.get(probe.path)
@@ -59,6 +71,8 @@ async def _asked(name: str, probe: Probe, settings: CiSettings) -> Finding:
     except httpx.HTTPError as error:
         address = f"SLIPWAY_{name.upper()}_URL"
         return Finding(name, f"it does not answer ({type(error).__name__})", f"Check {address} and the network.")
+    if answer.status_code in probe.answers:
+        return Finding(name, "it answers and takes our credentials")
     if answer.status_code in (401, 403):
         return Finding(name, f"it refuses our credentials ({answer.status_code})", f"Put a new one into {probe.token}.")
     if not answer.is_success:

@@ -176,17 +176,23 @@ def cluster_client(settings: CiSettings, name: str, url: str) -> httpx.AsyncClie
 
 
 def _yunxiao(settings: CiSettings, memory: RunMemory, clock: Clock) -> Made:
-    from bot.pipelines.http import make_client
     from bot.pipelines.remote import RemotePipeline
     from bot.pipelines.yunxiao import Yunxiao
+
+    client = yunxiao_client(settings)
+    return RemotePipeline(Yunxiao(client, clock), memory, clock), client.aclose
+
+
+def yunxiao_client(settings: CiSettings) -> httpx.AsyncClient:
+    """A client of the Yunxiao that is set up. Raises SlipwayError: without a token."""
+    from bot.pipelines.http import make_client
 
     token = settings.ci_secret("yunxiao_token")
     if not token:
         raise _missing("SLIPWAY_YUNXIAO_URL", "SLIPWAY_YUNXIAO_TOKEN")
     # A dedicated edition has no organizations in its paths.
     place = f"/organizations/{settings.yunxiao_organization}" if settings.yunxiao_organization else ""
-    client = make_client(f"{settings.yunxiao_url.rstrip('/')}/oapi/v1/flow{place}/", {"x-yunxiao-token": token})
-    return RemotePipeline(Yunxiao(client, clock), memory, clock), client.aclose
+    return make_client(f"{settings.yunxiao_url.rstrip('/')}/oapi/v1/flow{place}/", {"x-yunxiao-token": token})
 
 
 def _missing(given: str, wanted: str) -> SlipwayError:

@@ -23,9 +23,20 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from bot import logs
+from bot.catalog.model import Service, Target
 from bot.clock import Clock
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
-from bot.pipelines.base import Artifact, PipelineRun, RunFailure, RunRequest, RunResults, RunState, Stage, StageState
+from bot.pipelines.base import (
+    Artifact,
+    BuiltBy,
+    PipelineRun,
+    RunFailure,
+    RunRequest,
+    RunResults,
+    RunState,
+    Stage,
+    StageState,
+)
 from bot.pipelines.memory import RunMemory, RunNote
 from bot.pipelines.spool import Spool, find_artifact
 
@@ -240,6 +251,19 @@ class RemotePipeline:
             while data := await asyncio.to_thread(_some, lines):
                 yield await asyncio.to_thread(readable.feed, data)
         yield readable.end()
+
+    async def counted(
+        self, service: Service, target: Target, built: BuiltBy
+    ) -> tuple[RunResults, tuple[str, ...]] | None:
+        """See `Counting`. Numbers of runs are those of a pipeline, so another pipeline's run is never asked for."""
+        request = RunRequest("", service, target, service.repo, built.commit, built.branch, "")
+        if self.system.definition(request) != built.definition:
+            return None
+        note = RunNote("", self.name, built.definition, self._clock(), built.run_id)
+        results = await self.system.results(request, note)
+        if results is None:
+            return None
+        return results, await self.system.failed_tests(request, note) if results.failed else ()
 
     # --- inside
 

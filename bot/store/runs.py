@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from bot.pipelines.memory import RunNote
 from bot.store.database import Database, Tx
 from bot.store.tables import deployments, pipeline_runs
+
+ATTEMPT = re.compile(r"-[rsu]\d+$")
+"""What an intent outside has behind its deployment's."""
 
 
 class StoredRuns:
@@ -78,6 +82,24 @@ def by_run(tx: Tx, provider: str, definition: str, run_id: str) -> RunNote | Non
         query = query.where(pipeline_runs.c.definition == definition)
     row = tx.execute(query.order_by(pipeline_runs.c.sent_at.desc()).limit(1)).one_or_none()
     return _note(row) if row is not None else None
+
+
+def built_by(tx: Tx, provider: str, run_id: str, service: str, commit: str) -> tuple[RunNote, str] | None:
+    """The note of the run that built a commit of a service, and the branch it was built from; None if not known."""
+    if not run_id:
+        return None
+    query = select(pipeline_runs).where(pipeline_runs.c.provider == provider, pipeline_runs.c.run_id == run_id)
+    for row in tx.execute(query.order_by(pipeline_runs.c.sent_at.desc())):
+        note = _note(row)
+        asked = select(deployments.c.branch).where(
+            deployments.c.intent == ATTEMPT.sub("", note.intent),
+            deployments.c.service == service,
+            deployments.c.commit == commit,
+        )
+        branch = tx.execute(asked).scalar_one_or_none()
+        if branch is not None:
+            return note, str(branch)
+    return None
 
 
 def _note(row: Any) -> RunNote:

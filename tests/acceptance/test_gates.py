@@ -6,10 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from bot.app import Outside
+from bot.clock import utc_now
 from bot.deployments.model import Deployment, State
+from bot.pipelines import jenkins, remote
+from bot.server_pass import PassWish, break_glass
+from bot.times import say_when
 from tests.acceptance.conftest import closed_window, emergency
+from tests.fakes.jenkins import FakeJenkins
 from tests.fakes.quality import FakeQuality
 from tests.fakes.serving import serving
 from tests.support import FakeClock
@@ -152,6 +158,11 @@ async def test_what_a_gate_waits_for_is_told(tmp_path: Path) -> None:
         await slipway.say("owner", "/status")
         said = (await slipway.cards("owner"))[-1]["text"]
         assert "The report of gate coverage for" in said
+        seen = await slipway.get(1)
+        assert seen is not None
+        assert seen.data.gating_since_at is not None
+        assert f"waiting since {say_when(seen.data.gating_since_at, 'UTC')}" in said
+        assert seen.data.waiting_since_at is None  # from which patience with systems that are away is counted
         assert world.config_log() == []
         fake.files["app/cov.info"] = b"LF:10\nLH:9\n"
         assert (await slipway.ends()).state is State.SUCCEEDED
@@ -160,6 +171,49 @@ async def test_what_a_gate_waits_for_is_told(tmp_path: Path) -> None:
 async def _waits(slipway: Running) -> bool:
     seen = await slipway.get(1)
     return seen is not None and "is not there yet" in seen.data.waiting_for
+
+
+async def test_what_jenkins_counted_is_as_good_as_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing need be named: tests and coverage of the very run that built it; the failed tests are named."""
+    monkeypatch.setattr(jenkins, "FASTEST", timedelta(milliseconds=5))
+    monkeypatch.setattr(remote, "FASTEST", timedelta(milliseconds=5))
+    world = make_world(tmp_path / "world")
+    gates = "{tests: {at_least: 100}, coverage: {minimum: 80, drop: 1}}"
+    pipeline = f"pipeline: {{provider: jenkins, name: team/app}}, gates: {gates}"
+    (world.directory / "services" / "all.yaml").write_text(f"app: {{team: shop, owners: [owner], {pipeline}}}\n")
+    fake = FakeJenkins("team/app")
+    fake.queue_looks, fake.coverage, fake.failed, fake.age = 0, "coverage", 0, 0.0
+    async with serving(fake.app) as url:
+        known: dict[str, object] = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
+        async with running(world, settings=known) as slipway:
+            await slipway.say("owner", "/deploy app prod")
+            good = await slipway.ends()
+            assert good.state is State.SUCCEEDED
+            world.push("worse")
+            fake.failed, fake.covered = 1, "81.00%"
+            await slipway.say("owner", "/deploy app prod")
+            seen = await slipway.ends(2)
+    assert [one.message for one in good.data.gates] == ["119 tests passed, 1 were skipped.", "Coverage is 82.1 %."]
+    assert [one.message for one in seen.data.gates] == [
+        "1 of 120 tests failed.",
+        "Coverage fell from 82.1 % to 81.0 %; it may fall by 1 points.",
+    ]
+    assert seen.data.failure is not None
+    assert seen.data.failure.lines == ("test_total.Total.test_total",)
+
+
+async def test_a_pass_from_the_server_opens_no_gate(tmp_path: Path) -> None:
+    """It is one person's word about a window; what a gate says no to needs the votes of the emergency lane."""
+    world = gated_world(tmp_path, BAD)
+    world.write_root(windows=[closed_window()], emergency=[emergency()])
+    async with running(world) as slipway:
+        wish = PassWish("app", "prod", "", "owner", timedelta(minutes=10), "chat is down")
+        assert await break_glass(slipway.app.db, slipway.app.catalog(), wish, utc_now(), print)
+        seen, _ = await stopped(slipway)
+        assert seen.data.emergency is not None
+        assert seen.data.emergency.given_by
+        assert (seen.state, seen.data.can_ask, world.config_log()) == (State.FAILED, True, [])
+        assert [note.overridden_by for note in seen.data.gates] == [()]
 
 
 async def test_a_rollback_is_not_asked(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class FakeJenkins:
         self.drops = 0
         self.stages = "wfapi"
         self.coverage = ""
+        self.failed, self.covered = 1, "82.14%"
+        self.measured: dict[int, str] = {}
         self.stops: list[str] = []
         self.heeds = "stop"
         self.asks = False
@@ -251,12 +253,12 @@ class FakeJenkins:
             case ["logText", "progressiveText"]:
                 return self._log(build, int(request.query_params.get("start", 0)))
             case ["coverage", "api", "json"] if self.coverage == "coverage":
-                return JSONResponse({"projectStatistics": {"line": "82.14%"}})
+                return JSONResponse({"projectStatistics": {"line": self.measured.setdefault(id(build), self.covered)}})
             case ["jacoco", "api", "json"] if self.coverage == "jacoco":
                 return JSONResponse({"lineCoverage": {"covered": 7, "missed": 3, "percentage": 70}})
             case ["testReport", "api", "json"] if "failCount" in request.query_params["tree"] and self.coverage:
-                return JSONResponse({"failCount": 1, "passCount": 118, "skipCount": 1})
-            case ["testReport", "api", "json"] if build.kind == "failing":
+                return JSONResponse({"failCount": self.failed, "passCount": 119 - self.failed, "skipCount": 1})
+            case ["testReport", "api", "json"] if build.kind == "failing" or (self.coverage and self.failed):
                 case_ = {"className": "test_total.Total", "name": "test_total", "status": "REGRESSION"}
                 return JSONResponse({"failCount": 1, "suites": [{"cases": [case_]}]})
             case ["wfapi", "pendingInputActions"]:

@@ -58,7 +58,9 @@ class FakeQuality:
         return JSONResponse(job, 200 if known else 201)
 
     async def _job(self, request: Request) -> Response:
-        job = next(one for one in self.jobs.values() if one["id"] == request.path_params["id"])
+        job = next((one for one in self.jobs.values() if one["id"] == request.path_params["id"]), None)
+        if job is None:
+            return JSONResponse({"error": "no such job"}, 404)
         if self.ends:
             job["state"] = self.ends.pop(0)
         if job["state"] == "failed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.fakes.serving import Faulty
 
 TOKEN = "k8s-token"
 RESULTS = {"good": ("True", "Succeeded"), "bad": ("False", "Failed"), "aborted": ("False", "Cancelled")}
+HEEDED = frozenset({"CancelledRunFinally", "StoppedRunFinally", "Cancelled"})
 TASKS = {
     "good": ("True", "Succeeded"),
     "bad": ("False", "Failed"),
@@ -32,13 +34,17 @@ class Run:
 
 
 class FakeTekton:
-    """State, and the knobs that tests turn. results: runs tell their image as results. reason: shown as a failure."""
+    """State, and the knobs that tests turn. results: runs tell their image as results. reason: shown as a failure.
+
+    heeds: the statuses that end a run.
+    """
 
     def __init__(self, definition: str) -> None:
         self.namespace, self.pipeline = definition.split("/")
         self.runs: dict[str, Run] = {}
         self.results = True
         self.reason = ""
+        self.heeds: Collection[str] = HEEDED
         self.posts = 0
         self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST", "PATCH"])]))
 
@@ -52,6 +58,8 @@ class FakeTekton:
             case "POST", [*front, "pipelineruns"] if front == tekton:
                 return self._create(await request.json())
             case method, [*front, "pipelineruns", name] if front == tekton and name in self.runs:
+                if method == "PATCH" and (await request.json())["spec"]["status"] not in self.heeds:
+                    return JSONResponse(self.runs[name].manifest)
                 return self._run(method, self.runs[name])
             case "GET", [*front, "taskruns"] if front == tekton:
                 name = request.query_params["labelSelector"].partition("=")[2]

@@ -100,6 +100,31 @@ async def test_a_ci_system_that_is_away_is_told(tmp_path: Path) -> None:
     assert "hush" not in str(found)
 
 
+async def gates(request: Request) -> Response:
+    """A SonarQube that wants a token, a report server without the report, and a registry behind both."""
+    if request.url.path.startswith("/api/") and request.headers.get("authorization") != "Bearer good":
+        return JSONResponse({}, 401)
+    known = ("/api/qualitygates/list", "/v2/")
+    return JSONResponse({}, 200 if request.url.path in known else 404)
+
+
+async def test_the_systems_of_the_gates_are_asked(tmp_path: Path) -> None:
+    """Each that is set up, by its own harmless question; what is wrong is told by the name of its setting."""
+    settings = settings_for(make_world(tmp_path / "world"))
+    async with serving(Starlette(routes=[Route("/{path:path}", gates)])) as url:
+        more: dict[str, object] = {"sonar_url": url, "reports_url": url, "testing_url": url, "registry_url": url}
+        _, found = await findings(settings.model_copy(update=more | {"sonar_token": SecretStr("good")}))
+        good = {one.system for one in found if one.good}
+        more = {"sonar_url": url, "registry_url": f"{url}/wrong", "testing_url": f"http://127.0.0.1:{free_port()}"}
+        _, wrong = await findings(settings.model_copy(update=more | {"sonar_token": SecretStr("hunter2")}))
+    fixes = {one.system: one.fix for one in wrong if not one.good}
+    assert {"sonar", "reports", "testing", "registry"} <= good
+    assert "SLIPWAY_SONAR_TOKEN" in fixes["sonar"]
+    assert "SLIPWAY_REGISTRY_URL" in fixes["registry"]
+    assert "SLIPWAY_TESTING_URL" in fixes["testing"]
+    assert "hunter2" not in str(wrong)
+
+
 def test_the_manifest_has_every_command() -> None:
     """Also those that are made with the application: a slash command that is missing there does not exist in Slack."""
     argv = [sys.executable, "-m", "bot.cli", "manifest", "slack"]

@@ -195,6 +195,28 @@ async def test_an_unreachable_system_is_waited_for_and_given_up_in_the_end(bench
     assert (seen.data.failure.step, seen.data.failure.message) == ("build", "Jenkins does not answer.")
 
 
+async def test_what_is_reached_again_is_waited_for_no_more(bench: Bench) -> None:
+    """Whatever the handler does of its own: the card does not go on to say so, and the next outage has all patience."""
+    away = True
+
+    async def syncing(seen: Deployment) -> Outcome:
+        if away:
+            raise ProviderUnavailable("Argo CD does not answer.")
+        return Stay(
+            bench.clock() + timedelta(seconds=1), seen.data.model_copy(update={"sync_message": "waits for pods"})
+        )
+
+    await bench.create(state=State.SYNCING)
+    await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
+    async with bench.engine(syncing=syncing) as engine:
+        await bench.until(lambda row: row.data.waiting_for == "Argo CD does not answer.")
+        bench.clock.advance(timedelta(minutes=9))
+        away = False
+        engine.poke(1)
+        seen = await bench.until(lambda row: row.data.sync_message != "")
+    assert (seen.data.waiting_for, seen.data.waiting_since_at) == ("", None)
+
+
 async def test_those_who_wait_for_a_system_make_room_for_others(bench: Bench) -> None:
     """More deployments wait for a system that is down than fit in work: one that needs it not goes on all the same."""
 

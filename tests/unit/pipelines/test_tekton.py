@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected
 from bot.pipelines.base import PipelineRun, RunRequest, RunState
+from bot.pipelines.remote import INSISTS
 from bot.pipelines.tekton import run_name
 from tests.contract.remote_worlds import TektonWorld, remote_request, tekton_world
 from tests.fakes.builds import digest_of
@@ -69,6 +71,19 @@ async def test_a_set_up_fault_is_told_as_one(world: TektonWorld) -> None:
         RunState.FAILED,
         "Tekton could not begin the run (CouldntGetTask); correct the pipeline or its parameters.",
     )
+
+
+async def test_what_does_not_end_is_ended_by_force(world: TektonWorld, clock: FakeClock) -> None:
+    """First its `finally` tasks may still run; one that runs on is cancelled whole, and asked no oftener."""
+    request, asked = world.request("slow"), []
+    await world.pipeline.trigger(request)
+    world.fake.heeds = {"Cancelled"}
+    for _ in range(3):
+        await world.pipeline.cancel(request)
+        asked.append(world.fake.app.count("PATCH"))
+        clock.advance(INSISTS + timedelta(seconds=1))
+    assert asked == [1, 2, 2]
+    assert (await final(world, request)).state is RunState.CANCELLED
 
 
 async def test_a_wrong_name_is_told_before_anything_is_sent(world: TektonWorld) -> None:
