@@ -32,7 +32,7 @@ from bot.deployments.asking import Asking
 from bot.deployments.build_log import BuildLogs
 from bot.deployments.engine import Engine, EngineSettings
 from bot.deployments.moves import Moves
-from bot.deployments.run_log import RunLogs
+from bot.deployments.run_log import OpenLog, RunLogs
 from bot.deployments.service import Deployments
 from bot.deployments.trains import Trains
 from bot.deployments.workflow import Providers, Workflow
@@ -351,11 +351,15 @@ class App:
         def say(place: str, text: str) -> str:
             return self.speaker("slack", place, Message(text)).text
 
-        return SlackParts(self.settings, lambda: self.catalogs.current, self._clock, say, self._log_of)
+        return SlackParts(self.settings, lambda: self.catalogs.current, self._clock, say, self._log_of, self._open_log)
 
     async def _log_of(self, ref: str, lines: int) -> str:
         """For those who send it along with a failure."""
         return await BuildLogs(self.db, self.providers, self.settings.config).text(ref, lines)
+
+    async def _open_log(self, token: str) -> OpenLog | None:
+        """For those who send the whole of it along with `/logs`."""
+        return await self.run_logs.open(token)
 
     def _locales(self) -> dict[str, str]:
         """Platform -> locale of its groups, where most readers have another one than the company's default."""
@@ -367,7 +371,7 @@ class App:
             return None
         from bot.chat.feishu_parts import FeishuParts
 
-        return FeishuParts(self.settings, lambda: self.catalogs.current, self._clock)
+        return FeishuParts(self.settings, lambda: self.catalogs.current, self._clock, self._open_log)
 
     def _people(self) -> dict[str, People]:
         people: dict[str, People] = {SCHEDULE: SchedulePeople(), SERVER: SchedulePeople()}
@@ -636,8 +640,10 @@ class App:
         await self.engine.stop()
         await self.outbox.stop()
         if self.slack is not None:
+            await self.slack.client.close()
             await self.slack.api.close()
         if self.feishu is not None:
+            await self.feishu.client.close()
             await self.feishu.api.close()
         for close in self._closing:
             await close()

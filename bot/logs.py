@@ -125,7 +125,7 @@ _NOISE = tuple(
         r"^(?!.*\b(?:errors?|failures?)[:=] ?[1-9]).*\b(?:errors?|failures?)[:=] ?0\b",
         r"^\[ERROR\]\s*$|^\[ERROR\] (?:->|To see the full|Re-run Maven|For more information|\[Help|After correcting)",
         r"^npm (?:ERR!|error)\s*$|^npm (?:ERR!|error) (?:A complete log|.*-debug-\d*\.log|path |workspace |location )",
-        r"^\s*(?:warning|warn|info|debug|notice)\b[:\]]",
+        r"^\s*(?:warning|warn|info|debug|notice)\b[:\]]|^(?:INFO|WARN|DEBU)\[\d{4}\] ",
         r"^=+ (?:FAILURES|ERRORS|short test summary info) =+$",
         r"^\s+at .*(?:\(node:|\bnode:internal/|/node_modules/)",
         r"^remote: +(?:Counting|Compressing|Enumerating|Resolving|Total|Processing)\b|^npm verbose ",
@@ -227,7 +227,9 @@ _MATTERS = (
     _matter(r"ImagePullBackOff|ErrImagePull|CrashLoopBackOff|OOMKilled|CreateContainerConfigError", 9),
     _matter(r"No space left on device|Cannot allocate memory|Out of memory|Killed$|Segmentation fault|core dumped", 9),
     _matter(
-        r"Address already in use|Connection refused|Could not resolve host|certificate verify failed", 7, fold=True
+        r"Address already in use|Connection refused|Could not resolve host|no such host|certificate verify failed",
+        7,
+        fold=True,
     ),
     _matter(r"UPGRADE FAILED", 8),
     _matter(r"^(?:│ )?Error: ", 8, after=5),
@@ -245,7 +247,7 @@ _HINTS = (
     "not found", "no such file", "denied", "●", "✕", "✖", "×", "not ok", "panic", ".go:", "caused by",
     "went wrong", "expected", "actual", "received", "got", "want", "rspec", "executor", "> [", "dockerfile:",
     "backoff", "errimagepull", "oomkilled", "no space", "out of memory", "allocate memory", "killed",
-    "segmentation", "core dumped", "already in use", "refused", "could not resolve", "certificate", "slipway:",
+    "segmentation", "core dumped", "already in use", "refused", "could not resolve", "no such host", "certificate", "slipway:",
     "assert", "fatal", "critical", "severe", "unable", "timed out", "timedout", "timeout", "time out", "___",
     ".py:", 'file "', "conflict", "required from", "symbol:", "multiple definition", "rejected", "remote:", ") ",
     "at ", "!=", "-->", "\tfrom ", "✘", "err_pnpm", "[vite", "exported", "file: ", " | ", "^", "where:", "could not",

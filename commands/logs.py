@@ -1,4 +1,7 @@
-"""`/logs <deployment> [stage]`: the last lines of the pipeline's log, and a link to all of it; secrets redacted."""
+"""`/logs <deployment> [stage]`: the last lines of the pipeline's log, and all of it by a link, or as a file in chats.
+
+Secrets are redacted in all of them.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +48,12 @@ async def logs(ctx: CommandContext, args: LogsArgs) -> Reply:
         )
     lines = await run_logs.tail(seen, args.stage, LINES)
     title = f"Log of {seen.ref}: {seen.target} {seen.release_version}"
-    fields = {"whole log": await run_logs.link(seen, args.stage, ctx.caller.id)}
+    link = await run_logs.link(seen, args.stage, ctx.caller.id)
+    fields, about = {"whole log": link}, {"log": link.rpartition("/")[2]}
     if seen.data.run_url:
         fields["run"] = seen.data.run_url
     text = f"The last {len(lines)} lines. The link to all of it is good for an hour."
-    return Reply(card=Card(title, text=text, fields=fields, excerpt="\n".join(lines) or "(empty)"))
+    return Reply(card=Card(title, text=text, fields=fields, excerpt="\n".join(lines) or "(empty)", about=about))
 
 
 async def _deployment(ctx: CommandContext, name: str) -> Deployment:

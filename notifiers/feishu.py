@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Any
+import json
+from functools import partial
+from typing import IO, Any
 
 import structlog
 
@@ -19,10 +21,13 @@ from notifiers.chart import png
 from notifiers.feishu_api import ContentRefused, FeishuApi, NoThread
 from notifiers.feishu_cards import plain, render, simple
 from notifiers.feishu_pace import Pace
+from notifiers.whole_logs import OpenLogs, WholeLogs
 
 log = structlog.get_logger(__name__)
 
 MESSAGES = "/open-apis/im/v1/messages"
+MAX_LOG = 30_000_000
+"""Bytes that Feishu takes as a file."""
 TOPIC = ":topic"
 """Ends the id of a message that stands in a topic: what answers it belongs there too."""
 TEXT = ":text"
@@ -34,9 +39,10 @@ class FeishuClient:
 
     platform = "feishu"
 
-    def __init__(self, api: FeishuApi, pace: Pace | None = None) -> None:
-        """Take the way to Feishu."""
+    def __init__(self, api: FeishuApi, pace: Pace | None = None, open_log: OpenLogs | None = None) -> None:
+        """Take the way to Feishu. open_log: the log behind a link of `/logs`."""
         self._api = api
+        self._logs = WholeLogs(open_log, MAX_LOG) if open_log is not None else None
         self._pace = pace or Pace()
 
     def hold(self, place: str, edit: bool) -> float:
@@ -46,7 +52,11 @@ class FeishuClient:
     async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
         """Post and return the message's id. The same key within an hour shows one message. Raises as `ChatClient`."""
         try:
-            return await self._post(place, "interactive", render(message, await self._image(message)), key, thread)
+            ref = await self._post(place, "interactive", render(message, await self._image(message)), key, thread)
+            if self._logs is not None:
+                beside = f"{ref}{TOPIC}" if thread.endswith(TOPIC) else ref
+                self._logs.send(message.card, partial(self._put, place, beside, key))
+            return ref
         except ContentRefused as error:
             log.warning("feishu_refused_the_card", error=error.message)
             ref = await self._post(place, "text", plain(message), f"{key}:text", thread)
@@ -66,6 +76,16 @@ class FeishuClient:
         except ContentRefused as error:
             log.warning("feishu_refused_the_card", error=error.message)
             await self._api.call("PATCH", f"{MESSAGES}/{ref}", {"content": simple(message)})
+
+    async def close(self) -> None:
+        """Give up files that are under way."""
+        if self._logs is not None:
+            await self._logs.close()
+
+    async def _put(self, place: str, beside: str, key: str, name: str, file: IO[bytes], _size: int) -> None:
+        """A file from the disk, as an answer to its card."""
+        content = json.dumps({"file_key": await self._api.upload_file(name, file)})
+        await self._post(place, "file", content, f"{key}:file", beside)
 
     async def _image(self, message: Message) -> str:
         """The key of the card's chart, uploaded; empty without one. A card without its picture still says it all."""

@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import structlog
@@ -26,6 +26,8 @@ Query = str | int | Sequence[str]
 
 FEISHU = "https://open.feishu.cn"
 TIMEOUT = 10.0
+UPLOAD = aiohttp.ClientTimeout(total=300)
+"""For a file, which may be large."""
 """Seconds for one call; after that its outcome is unknown."""
 RENEW_BEFORE = 1800.0
 """Seconds: with less left, the platform hands out a new token while the old one stays valid."""
@@ -117,6 +119,15 @@ class FeishuApi:
         headers = {"Authorization": f"Bearer {await self._fresh_token()}"}
         answer = await self._exchanged("POST", path, headers, data=form)
         return str(self._checked(path, answer)["data"]["image_key"])
+
+    async def upload_file(self, name: str, file: IO[bytes]) -> str:
+        """Give the platform a file for messages, piece by piece; returns its key. Raises as `refusal` says."""
+        path = "/open-apis/im/v1/files"
+        form = aiohttp.FormData({"file_type": "stream", "file_name": name})
+        form.add_field("file", file, filename=name, content_type="application/octet-stream")
+        headers = {"Authorization": f"Bearer {await self._fresh_token()}"}
+        answer = await self._exchanged("POST", path, headers, data=form, timeout=UPLOAD)
+        return str(self._checked(path, answer)["data"]["file_key"])
 
     async def pages(self, path: str, key: str, size: int = 50, **query: Query) -> AsyncIterator[dict[str, Any]]:
         """Every item of a paged list; `key` names the list in `data`."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,7 +20,8 @@ from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable
 from notifiers.card import Message
 from notifiers.slack_api import ContentRefused, SlackApi
 from notifiers.slack_blocks import BACK, plain, render
-from notifiers.slack_files import BADLY, LogOf, SlackFiles
+from notifiers.slack_files import BADLY, MAX_LOG, LogOf, SlackFiles
+from notifiers.whole_logs import OpenLogs, WholeLogs
 
 log = structlog.get_logger(__name__)
 
@@ -123,15 +125,18 @@ class SlackClient:
         *,
         say: Say = as_it_is,
         log_of: LogOf | None = None,
+        open_log: OpenLogs | None = None,
     ) -> None:
         """in_use: the channels the catalog writes as `#name`, so that a place has one name with us. now: seconds.
 
-        log_of: the log that a personal message about a failure brings along; its reader may see it.
+        log_of: the log that a personal message about a failure brings along; its reader may see it. open_log: the log
+        behind a link of `/logs`.
         """
         self._api = api
         self._in_use = in_use
         self.say = say
         self._files = SlackFiles(api, log_of)
+        self._logs = WholeLogs(open_log, MAX_LOG) if open_log is not None else None
         self._lanes = Lanes(now)
         self._personal: dict[Place, str] = {}
         self._named: dict[tuple[str, str], str] = {}
@@ -154,7 +159,14 @@ class SlackClient:
         channel, ts = str(answer["channel"]), str(answer["ts"])
         self._learn(where, channel)
         await self._files.attach(where.team, channel, thread or ts, message.card, personal=bool(where.user))
+        if self._logs is not None:
+            self._logs.send(message.card, partial(self._files.put, where.team, channel, thread or ts))
         return f"{channel}:{ts}"
+
+    async def close(self) -> None:
+        """Give up files that are under way."""
+        if self._logs is not None:
+            await self._logs.close()
 
     async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
         """Replace the message's content. Raises as `post`; MessageGone: it cannot be edited any more."""

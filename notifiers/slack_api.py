@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import aiohttp
 import structlog
@@ -97,6 +97,8 @@ MESSAGE = frozenset(
         "streaming_state_conflict",
     ]
 )
+UPLOAD = aiohttp.ClientTimeout(total=300)
+"""For a file, which may be large."""
 UNSURE = frozenset(["fatal_error", "internal_error", "request_timeout"])
 """Slack says of these that the call may have partly succeeded."""
 LATER = frozenset(
@@ -275,10 +277,10 @@ class SlackApi:
             await asyncio.sleep(error.retry_after)
         return await self.ask(method, team, **arguments)
 
-    async def upload(self, url: str, content: bytes) -> None:
-        """Send a file's bytes to the address Slack gave. Raises ChatUnavailable."""
+    async def upload(self, url: str, content: bytes | IO[bytes]) -> None:
+        """Send a file to the address Slack gave; one from the disk piece by piece. Raises ChatUnavailable."""
         try:
-            async with self.session.post(url, data=content) as answer:
+            async with self.session.post(url, data=content, timeout=UPLOAD) as answer:
                 if answer.status != 200:
                     raise ChatUnavailable(f"Slack did not take the file ({answer.status}).")
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import IO
 
 import structlog
 
@@ -20,6 +21,8 @@ from notifiers.slack_blocks import EXCERPT_SHOWN
 log = structlog.get_logger(__name__)
 
 MAX_FILE = 900_000
+MAX_LOG = 50_000_000
+"""Bytes of a whole log; Slack itself would take a gigabyte."""
 LOG_LINES = 5_000
 LOG_PATIENCE = 5.0
 """Seconds a personal message's file waits for the log."""
@@ -69,6 +72,13 @@ class SlackFiles:
                 if any(file.get("title") == name for file in one.get("files") or ()):
                     return True
         return False
+
+    async def put(self, team: str, channel: str, thread: str, name: str, file: IO[bytes], size: int) -> None:
+        """Send a file from the disk into a thread. Raises ChatUnavailable, ChatRejected."""
+        place = await self._api.ask("files.getUploadURLExternal", team, filename=name, length=size)
+        await self._api.upload(str(place["upload_url"]), file)
+        sharing = {"files": [{"id": place["file_id"], "title": name}], "channel_id": channel, "thread_ts": thread}
+        await self._api.call("files.completeUploadExternal", team, **sharing)
 
     async def _upload(self, team: str, channel: str, thread: str, name: str, content: bytes, words: str = "") -> None:
         """words: for who does not see the picture."""

@@ -14,6 +14,7 @@ from bot.clock import Clock
 from bot.commanding import Command
 from notifiers.feishu import FeishuClient
 from notifiers.feishu_api import FeishuApi
+from notifiers.whole_logs import OpenLogs
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 class FeishuParts:
     """What the application needs of Feishu: who is who, how to send, how to receive."""
 
-    def __init__(self, settings: Settings, catalog: Callable[[], Catalog], clock: Clock) -> None:
-        """catalog: as it was read, without what the chats add to it."""
+    def __init__(
+        self, settings: Settings, catalog: Callable[[], Catalog], clock: Clock, open_log: OpenLogs | None = None
+    ) -> None:
+        """catalog: as it was read, without what the chats add to it. open_log: goes with `/logs`."""
         assert settings.feishu_app_secret is not None
         self.api = FeishuApi(settings.feishu_app_id, settings.feishu_app_secret, settings.feishu_domain)
         self.people = FeishuPeople(self.api, clock)
-        self.client = FeishuClient(self.api)
+        self.client = FeishuClient(self.api, open_log=open_log)
         self._settings = settings
         self._catalog = catalog
         self._clock = clock

@@ -22,7 +22,7 @@ SCOPES: Mapping[str, str] = {
 """Without one of these something does not work, and who cannot be confirmed is not let in."""
 
 OPTIONAL: Mapping[str, str] = {
-    "im:resource:upload": "charts of reports as pictures",
+    "im:resource:upload": "charts of reports as pictures, whole logs as files",
     "contact:group:readonly": "user groups as groups of owners or approvers",
     "application:app_slash_command:read": "the panel of commands: what is in it",
     "application:app_slash_command:write": "the panel of commands: put ours into it",

@@ -16,6 +16,7 @@ from bot.store.database import Database
 from notifiers.slack import Say, SlackClient, as_it_is
 from notifiers.slack_api import SlackApi
 from notifiers.slack_files import LogOf
+from notifiers.whole_logs import OpenLogs
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -31,13 +32,17 @@ class SlackParts:
         clock: Clock,
         say: Say = as_it_is,
         log_of: LogOf | None = None,
+        open_log: OpenLogs | None = None,
     ) -> None:
-        """catalog: as it was read, without what Slack adds to it. say: see SlackClient. log_of: goes with a failure."""
+        """catalog: as it was read, without what Slack adds to it. say: see SlackClient.
+
+        log_of: goes with a failure. open_log: goes with `/logs`.
+        """
         base_url = settings.slack_api_base_url.rstrip("/") + "/"
         self.api = SlackApi(settings.slack_tokens, base_url)
         self.people = SlackPeople(self.api, clock, catalog)
         self._names = _ChannelNames(catalog)
-        self.client = SlackClient(self.api, self._names.in_use, say=say, log_of=log_of)
+        self.client = SlackClient(self.api, self._names.in_use, say=say, log_of=log_of, open_log=open_log)
         self._clock = clock
         self._say = say
         self._settings = settings

@@ -355,5 +355,25 @@ async def test_the_thread_holds_what_the_card_has_no_room_for(tmp_path: Path, sl
     assert b"begin of the log" in files[f"D{USERS['owner']}"]["content"]
 
 
+async def test_logs_brings_the_whole_log_as_a_file(tmp_path: Path, slack: FakeSlack) -> None:
+    """Into the thread of the answer, as far as its reader may see it; the card has the end and a link."""
+    world = make_world(tmp_path / "world", channels={"slack": "C1"})
+    world.push(test="echo begin of the log; i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; done")
+
+    async def sent() -> bool:
+        return any("title" in one for one in slack.files)
+
+    async with running_on_slack(world, slack) as slipway:
+        await slack.command(USERS["owner"], "/build app main")
+        await slipway.ends()
+        await slack.command(USERS["owner"], "/logs d-1 test")
+        await slipway.until(sent, "the file")
+    (file,) = slack.files
+    assert (file["title"], file["channel"]) == ("d-1-test.log", "C1")
+    assert file["content"].startswith(b"begin of the log\nline 1\n")
+    assert file["content"].endswith(b"line 200\n")
+    assert b"begin" not in str(slack.posts("C1")[-1]).encode()
+
+
 async def _true(value: bool) -> bool:
     return value

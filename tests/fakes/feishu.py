@@ -42,6 +42,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "PATCH /open-apis/im/v1/messages/{id}": (*_SEND, "im:message:update"),
     "PUT /open-apis/im/v1/messages/{id}": (*_SEND, "im:message:update"),
     "POST /open-apis/im/v1/images": ("im:resource", "im:resource:upload"),
+    "POST /open-apis/im/v1/files": ("im:resource", "im:resource:upload"),
     "GET /open-apis/im/v1/chats/{id}/members/is_in_chat": ("im:chat", "im:chat:readonly", "im:chat.members:read"),
     "POST /open-apis/contact/v3/users/batch_get_id": ("contact:user.id:readonly",),
     "GET /open-apis/contact/v3/users/batch": ("contact:contact.base:readonly",),
@@ -157,6 +158,7 @@ class FakeFeishu:
         self.slash_commands: list[dict[str, Any]] = []
         self.messages: dict[str, Posted] = {}
         self.images: dict[str, bytes] = {}
+        self.files: dict[str, tuple[str, bytes]] = {}
         self.history: dict[str, list[tuple[float, dict[str, Any]]]] = defaultdict(list)
         self.groups: set[str] = set()
         self.calls: Counter[str] = Counter()
@@ -183,6 +185,7 @@ class FakeFeishu:
         app.router.add_post("/callback/ws/endpoint", self._endpoint)
         app.router.add_get("/ws", self._socket)
         app.router.add_post("/open-apis/im/v1/images", self._image)
+        app.router.add_post("/open-apis/im/v1/files", self._file)
         self._route(app, "GET", "/open-apis/bot/v3/info", self._info)
         self._route(app, "POST", "/open-apis/im/v1/messages", self._create)
         self._route(app, "POST", "/open-apis/im/v1/messages/{id}/reply", self._reply)
@@ -299,6 +302,20 @@ class FakeFeishu:
             return {"data": {"image_key": key}}
 
         return await self._handled(request, "POST /open-apis/im/v1/images", work)
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """Source: "上传文件": multipart, `file_type`, `file_name`, `file` of at most 30 MB and never empty."""
+        parts = await request.post()
+        content = parts["file"].file.read() if isinstance(parts["file"], web.FileField) else b""
+
+        async def work(_request: web.Request, _body: Any) -> dict[str, Any]:
+            if parts["file_type"] != "stream" or not 0 < len(content) <= 30_000_000:
+                raise Refuse(234006)
+            key = f"file_{next(self._numbers)}"
+            self.files[key] = (str(parts["file_name"]), content)
+            return {"data": {"file_key": key}}
+
+        return await self._handled(request, "POST /open-apis/im/v1/files", work)
 
     async def _info(self, _request: web.Request, _body: Any) -> dict[str, Any]:
         return {"bot": {"open_id": BOT, "app_name": "Slipway", "activate_status": 2}}
