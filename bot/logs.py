@@ -247,9 +247,9 @@ _HINTS = (
     "not found", "no such file", "denied", "●", "✕", "✖", "×", "not ok", "panic", ".go:", "caused by",
     "went wrong", "expected", "actual", "received", "got", "want", "rspec", "executor", "> [", "dockerfile:",
     "backoff", "errimagepull", "oomkilled", "no space", "out of memory", "allocate memory", "killed",
-    "segmentation", "core dumped", "already in use", "refused", "could not resolve", "no such host", "certificate", "slipway:",
-    "assert", "fatal", "critical", "severe", "unable", "timed out", "timedout", "timeout", "time out", "___",
-    ".py:", 'file "', "conflict", "required from", "symbol:", "multiple definition", "rejected", "remote:", ") ",
+    "segmentation", "core dumped", "already in use", "refused", "could not resolve", "no such host", "certificate",
+    "slipway:", "assert", "fatal", "critical", "severe", "unable", "timed out", "timedout", "timeout", "time out",
+    "___", ".py:", 'file "', "conflict", "required from", "symbol:", "multiple definition", "rejected", "remote:", ") ",
     "at ", "!=", "-->", "\tfrom ", "✘", "err_pnpm", "[vite", "exported", "file: ", " | ", "^", "where:", "could not",
     "::", ".php:", "│", "assertions", "requires", "parsing",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from typing import IO
@@ -73,8 +72,7 @@ async def test_feishu_gets_the_file_as_an_answer() -> None:
         finally:
             await api.close()
     _, answer = fake.in_place("oc_1")
-    content = answer.content if isinstance(answer.content, dict) else json.loads(answer.content)
-    assert fake.files[content["file_key"]] == ("d-7-test.log", b"".join(LINES))
+    assert fake.files[answer.content["file_key"]] == ("d-7-test.log", b"".join(LINES))
 
 
 async def test_what_cannot_be_sent_is_left_to_the_link() -> None:
