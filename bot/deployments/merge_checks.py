@@ -35,7 +35,8 @@ class MergeRequest:
     """A merge request was opened, changed or ended. repo: `group/name` it is to be merged in; commit: its head.
 
     branch: the one it comes from; into: the one it is to be merged in. is_fork: it comes from another repository, or
-    that cannot be told. user and email: who did this.
+    that cannot be told. user and email: who did this. again: names a wish to check the same head once more, of the
+    service `only`; both empty otherwise.
     """
 
     provider: str
@@ -51,6 +52,8 @@ class MergeRequest:
     user: str = ""
     email: str = ""
     url: str = ""
+    again: str = ""
+    only: str = ""
 
     @property
     def what(self) -> str:
@@ -102,6 +105,8 @@ class MergeChecks:
     def _wanted(self, change: MergeRequest) -> Iterator[tuple[Service, Target]]:
         """Services of that repository, each with the first environment that follows the branch it is merged in."""
         for service in self._catalog().services.values():
+            if change.only not in ("", service.name):
+                continue
             if not is_repo(resolve_repo(self._directory, service.repo), change.repo):
                 continue
             found = [one for one in service.targets.values() if _follows(one, change)]
@@ -140,7 +145,7 @@ class MergeChecks:
     def _wish(self, change: MergeRequest, service: Service, target: Target, person: Person, revision: Revision) -> Wish:
         author = self._catalog().person_by_email(revision.author_email)
         # The commit stands in front: what is too long is cut off at the end.
-        key = f"check:{change.provider}:{change.commit}:{service.name}:{change.number}:{change.repo}"
+        key = f"check:{change.provider}:{change.commit}:{change.again}:{service.name}:{change.number}:{change.repo}"
         return Wish(
             person=person,
             service=service,

@@ -108,7 +108,7 @@ class Tekton:
         status = run.get("status") or {}
         condition = _condition(status)
         state = _state(condition)
-        stages = _stages(status, await self._tasks(request, note), over=state.is_final)
+        stages = _stages(status, await self._tasks(request, note), state)
         return PipelineRun(
             provider=self.name,
             id=note.run_id,
@@ -249,14 +249,30 @@ def _task_of(task: Mapping[str, Any]) -> str:
     return str(task.get("metadata", {}).get("labels", {}).get("tekton.dev/pipelineTask", ""))
 
 
-def _stages(status: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], *, over: bool) -> tuple[Stage, ...]:
-    """All tasks of the pipeline, in its order, also those that have not begun."""
+def _stages(status: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]], run: RunState) -> tuple[Stage, ...]:
+    """All tasks of the pipeline, in its order, also those that have not begun.
+
+    Of custom tasks and pipelines in the pipeline only the reference is there: they began, and ended with the run.
+    """
     spec = status.get("pipelineSpec") or {}
     names = [str(one.get("name", "")) for one in (*spec.get("tasks", ()), *spec.get("finally", ()))]
     skipped = {one.get("name") for one in status.get("skippedTasks", ())}
     runs = {_task_of(one): one.get("status") or {} for one in tasks}
-    names = names or list(runs)
-    return tuple(_stage(name, runs.get(name), skipped=name in skipped or over) for name in names)
+    begun = {str(one.get("pipelineTaskName", "")) for one in status.get("childReferences", ())} - set(runs)
+    names = names or [*runs, *sorted(begun)]
+    return tuple(
+        Stage(name, _CHILDREN.get(run, StageState.RUNNING))
+        if name in begun
+        else _stage(name, runs.get(name), skipped=name in skipped or run.is_final)
+        for name in names
+    )
+
+
+_CHILDREN = {
+    RunState.SUCCEEDED: StageState.SUCCEEDED,
+    RunState.CANCELLED: StageState.CANCELLED,
+    RunState.FAILED: StageState.FAILED,
+}
 
 
 def _stage(name: str, status: Mapping[str, Any] | None, *, skipped: bool) -> Stage:

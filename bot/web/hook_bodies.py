@@ -31,9 +31,13 @@ def read_github(headers: Mapping[str, str], body: Any) -> Event:
             return _github_push(headers, body)
         case "pull_request":
             return _pull_request(headers, body)
+        case "check_run":
+            return _again(headers, body)
     return None
 
 
+OURS = "slipway/"
+"""Begins the names of our own checks; the service's name follows."""
 NEW_HEAD = frozenset({"opened", "reopened", "synchronize", "ready_for_review"})
 """Actions of a pull request after which its head is to be looked at; so is a change of the branch it goes to."""
 
@@ -79,6 +83,29 @@ def _github_push(headers: Mapping[str, str], body: Any) -> Push | None:
         user=str(pusher.get("name") or ""),
         message=str(head.get("message") or ""),
         files=_files(commits, complete=0 < len(commits) < 20),
+    )
+
+
+def _again(headers: Mapping[str, str], body: Any) -> MergeRequest | None:
+    """Somebody pressed "Re-run" at a check of ours. GitHub lists pull requests of the same repository alone."""
+    run, sender = body["check_run"], body.get("sender") or {}
+    requests = run.get("pull_requests") or []
+    if body["action"] != "rerequested" or not str(run["name"]).startswith(OURS) or not requests:
+        return None
+    head, base = requests[0]["head"], requests[0]["base"]
+    return MergeRequest(
+        provider="github",
+        event_id=headers.get("x-github-delivery", ""),
+        repo=str(body["repository"]["full_name"]),
+        number=int(requests[0]["number"]),
+        branch=str(head["ref"]),
+        into=str(base["ref"]),
+        commit=str(run["head_sha"]),
+        is_open=True,
+        is_fork=head["repo"]["id"] != base["repo"]["id"],
+        user=str(sender.get("login") or ""),
+        again=headers.get("x-github-delivery", "") or str(run["id"]),
+        only=str(run["name"]).removeprefix(OURS),
     )
 
 

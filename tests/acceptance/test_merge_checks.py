@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from bot.deployments.model import State
 from tests.acceptance.test_webhooks import hooked
-from tests.fakes.github import FakeGitHub, pull_request_hook, signature
+from tests.fakes.github import FakeGitHub, pull_request_hook, rerequested_hook, signature
 from tests.fakes.gitlab import TOKEN, FakeGitLab, merge_request_hook
 from tests.fakes.repositories import git
 from tests.fakes.serving import serving
@@ -51,9 +51,9 @@ def set_up(world: World, **defaults: Any) -> None:
     path.write_text(json.dumps(root))
 
 
-async def pulled(client: httpx.AsyncClient, body: bytes, delivery: str) -> Any:
+async def pulled(client: httpx.AsyncClient, body: bytes, delivery: str, event: str = "pull_request") -> Any:
     headers = {
-        "X-GitHub-Event": "pull_request",
+        "X-GitHub-Event": event,
         "X-GitHub-Delivery": delivery,
         "X-Hub-Signature-256": signature("github-secret", body),
     }
@@ -114,6 +114,26 @@ async def test_a_failed_check_brings_the_lines_to_its_author_and_the_pull_reques
     first, second = fake.check_runs
     assert (first["conclusion"], second["conclusion"]) == ("failure", "success")
     assert "got 3, want 4" in first["output"]["summary"]
+
+
+async def test_a_check_is_run_again_from_github(checked: World, tmp_path: Path) -> None:
+    """By the button at our own check run; each press once, and only for who may; another App's checks are not ours."""
+    commit = checked.push("refunds", branch="refunds")
+    fake = FakeGitHub("repos/app/x.yml")
+    async with serving(fake.app) as url, hooked(checked, **app_settings(url, tmp_path)) as (slipway, client):
+        await pulled(client, pull_request_hook(commit, "refunds"), "1")
+        await slipway.ends()
+        press = rerequested_hook(commit, "refunds")
+        assert (await pulled(client, press, "2", "check_run"))["detail"] == ["app pull request #9: d-2"]
+        await pulled(client, press, "2", "check_run")
+        assert (await slipway.ends(2)).state is State.SUCCEEDED
+        other = rerequested_hook(commit, "refunds", name="lint")
+        assert (await pulled(client, other, "3", "check_run"))["status"] == "ignored"
+        stranger = rerequested_hook(commit, "refunds", sender="eve")
+        assert "not_permitted" in (await pulled(client, stranger, "4", "check_run"))["status"]
+        assert await slipway.get(3) is None
+    assert [one["conclusion"] for one in fake.check_runs] == ["success", "success"]
+    assert checked.count("checks") == 2
 
 
 async def test_a_newer_head_replaces_what_waits_and_what_runs(checked: World) -> None:

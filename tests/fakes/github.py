@@ -235,6 +235,16 @@ def pull_request_hook(commit: str, branch: str, action: str = "opened", **more: 
     return json.dumps(body).encode()
 
 
+def rerequested_hook(commit: str, branch: str, name: str = "slipway/app", sender: str = "ada") -> bytes:
+    """A `check_run` delivery: somebody pressed "Re-run"."""
+    repo = {"id": 1, "full_name": "repos/app"}
+    head, base = {"ref": branch, "sha": commit, "repo": repo}, {"ref": "main", "sha": "0" * 40, "repo": repo}
+    run = {"id": 40, "name": name, "head_sha": commit, "pull_requests": [{"number": 9, "head": head, "base": base}]}
+    return json.dumps(
+        {"action": "rerequested", "check_run": run, "repository": repo, "sender": {"login": sender}}
+    ).encode()
+
+
 def run_hook(run: int, workflow: str = "release.yml", action: str = "completed", title: str = "") -> bytes:
     """A `workflow_run` delivery."""
     described = {"id": run, "status": action, "display_title": title, "path": f".github/workflows/{workflow}"}

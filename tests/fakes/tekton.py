@@ -36,7 +36,7 @@ class Run:
 class FakeTekton:
     """State, and the knobs that tests turn. results: runs tell their image as results. reason: shown as a failure.
 
-    heeds: the statuses that end a run.
+    heeds: the statuses that end a run. children: references of what are no TaskRuns.
     """
 
     def __init__(self, definition: str) -> None:
@@ -44,6 +44,7 @@ class FakeTekton:
         self.runs: dict[str, Run] = {}
         self.results = True
         self.reason = ""
+        self.children: list[dict[str, str]] = []
         self.heeds: Collection[str] = HEEDED
         self.posts = 0
         self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST", "PATCH"])]))
@@ -98,7 +99,8 @@ class FakeTekton:
         described: dict[str, Any] = {
             "conditions": [condition],
             "startTime": "2026-11-21T07:00:00Z",
-            "pipelineSpec": {"tasks": [{"name": stage} for stage in STAGES]},
+            "pipelineSpec": {"tasks": [{"name": stage} for stage in (*STAGES, *self._references())]},
+            "childReferences": self.children,
         }
         if self.results and run.build.result == "good":
             described["results"] = [
@@ -106,6 +108,9 @@ class FakeTekton:
                 {"name": "IMAGE_URL", "value": "registry.example/hello"},
             ]
         return JSONResponse({**run.manifest, "status": described})
+
+    def _references(self) -> list[str]:
+        return [one["pipelineTaskName"] for one in self.children]
 
     def _tasks(self, name: str) -> list[dict[str, Any]]:
         tasks = []

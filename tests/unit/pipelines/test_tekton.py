@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import OutcomeUnknown, ProviderRejected
-from bot.pipelines.base import PipelineRun, RunRequest, RunState
+from bot.pipelines.base import PipelineRun, RunRequest, RunState, StageState
 from bot.pipelines.remote import INSISTS
 from bot.pipelines.tekton import run_name
 from tests.contract.remote_worlds import TektonWorld, remote_request, tekton_world
@@ -71,6 +71,16 @@ async def test_a_set_up_fault_is_told_as_one(world: TektonWorld) -> None:
         RunState.FAILED,
         "Tekton could not begin the run (CouldntGetTask); correct the pipeline or its parameters.",
     )
+
+
+async def test_children_that_are_no_task_runs_are_stages_too(world: TektonWorld) -> None:
+    """An approval, or a pipeline in the pipeline: nothing of it is listed with the tasks, only the reference is."""
+    world.fake.children = [{"kind": "CustomRun", "name": "x-approve", "pipelineTaskName": "approve"}]
+    request = world.request("good")
+    await world.pipeline.trigger(request)
+    before = (await world.pipeline.look(request)).stages[-1]
+    after = (await final(world, request)).stages[-1]
+    assert (before.name, before.state, after.state) == ("approve", StageState.RUNNING, StageState.SUCCEEDED)
 
 
 async def test_what_does_not_end_is_ended_by_force(world: TektonWorld, clock: FakeClock) -> None:
