@@ -373,8 +373,8 @@ class Outbox:
         except ChatRejected as error:
             self._unsure.pop(row.id, None)
             log.warning("message_refused", platform=row.platform, kind=row.kind.value, error=error.message)
-            said = error.message
-            await self._db.run(lambda tx: outbox.bury(tx, row, said))
+            said, at = error.message, self._clock()
+            await self._db.run(lambda tx: outbox.refused(tx, row, said, at))
             await self._tell_somebody(row, said)
             return True
         self._unsure[row.id] = (row.platform, row.place)  # until it is written down that it arrived
@@ -388,7 +388,8 @@ class Outbox:
         return True
 
     async def _arrived(self, row: OutboxRow, ref: str, digest: str) -> None:
-        await self._db.together(lambda tx: outbox.sent(tx, row, ref, digest))
+        at = self._clock()
+        await self._db.together(lambda tx: outbox.arrived(tx, row, ref, digest, at))
         self._unsure.pop(row.id, None)
 
     async def _arrived_later(self, row: OutboxRow, ref: str, digest: str) -> None:

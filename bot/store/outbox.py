@@ -15,10 +15,15 @@ from typing import Any
 from sqlalchemy import Integer, and_, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from bot.store import audit
+from bot.store.audit import AuditEntry
 from bot.store.database import Tx
 from bot.store.leases import lease_end, now
 from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, senders
+
+ANSWER = "reply:"
+"""How the keys of answers begin."""
 
 
 class Notice(StrEnum):
@@ -224,6 +229,25 @@ def sent(tx: Tx, row: OutboxRow, ref: str, digest: str) -> None:
     """The content of `row.wanted` has arrived; what was wanted since stays to be sent."""
     values = {"the_id": row.id, "arrived": row.wanted, "ref": ref, "last_hash": digest, "attempts": 0, "error": ""}
     tx.execute(_SENT, values)
+
+
+def arrived(tx: Tx, row: OutboxRow, ref: str, digest: str, at: datetime) -> None:
+    """As `sent`, and on record if it was posted and not edited. An answer is on record with what it answers."""
+    sent(tx, row, ref, digest)
+    if not row.ref and not row.key.startswith(ANSWER):
+        audit.append_at_end(tx, _entry(row, at, "posted", f"{row.kind.value} to {row.platform} {row.place} as {ref}"))
+
+
+def refused(tx: Tx, row: OutboxRow, error: str, at: datetime) -> None:
+    """As `bury`, and on record: somebody was not told."""
+    bury(tx, row, error)
+    said = f"{row.kind.value} to {row.platform} {row.place} was refused: {error}"
+    audit.append_at_end(tx, _entry(row, at, "refused", said))
+
+
+def _entry(row: OutboxRow, at: datetime, outcome: str, detail: str) -> AuditEntry:
+    subject = f"d-{row.deployment_id}" if row.deployment_id is not None else row.key
+    return AuditEntry(at, "slipway", "message:post", subject[:255], outcome, "", detail[:1000])
 
 
 def postpone(tx: Tx, row: OutboxRow, next_at: datetime, error: str) -> None:

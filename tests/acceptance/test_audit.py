@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bot.catalog.changes import changes
 from bot.catalog.load import load_catalog
+from bot.store import audit
 from tests.support.running import running
 from tests.support.world import World, make_world
 
@@ -21,6 +22,24 @@ async def test_what_was_done_outside_is_in_it(world: World) -> None:
     assert seen.data.run_id in found[0][1]
     assert seen.data.revision in found[1][1]
     assert f"{seen.intent}-s1" in found[2][1]
+
+
+async def test_what_was_posted_is_in_it(world: World) -> None:
+    """Each message once, with the chat's id of it; an answer is in its command's entry, an edit is no new message."""
+    async with running(world) as slipway:
+        await slipway.say("owner", "/deploy app prod")
+        await slipway.ends()
+        await slipway.quiet()
+        shown = await slipway.messages("owner")
+        found = [e for e in await slipway.audit() if e.action == "message:post"]
+        commands = [e for e in await slipway.audit() if e.action == "command"]
+        _, broken = await slipway.app.db.read(audit.verify)
+    cards = [one for one in shown if one.author == "slipway" and one.card and one.card.get("deployment") == "d-1"]
+    assert found
+    assert [(e.subject, e.outcome) for e in found] == [("d-1", "posted")] * len(found)
+    assert [e.detail.rsplit(" ", 1)[1] for e in found] == [f"m{one.id}" for one in cards if one.edited_at]
+    assert len(commands) == 1
+    assert broken == ""
 
 
 async def test_a_change_of_the_catalog_is_in_it_once(world: World) -> None:

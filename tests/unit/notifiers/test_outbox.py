@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from bot.catalog.load import load_catalog
-from bot.store import outbox
+from bot.store import audit, outbox
 from bot.store.database import Database, Tx
 from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
@@ -117,6 +117,8 @@ async def test_a_closed_place_delays_no_other(bench: Bench) -> None:
     await bench.put("b", "fine", place="#a")
     await bench.quiet()
     assert bench.chat.shown == {"#a": ["fine"]}
+    said = {one.entry.subject: one.entry.outcome for one in await bench.db.read(audit.newest)}
+    assert said == {"a": "refused", "b": "posted"}
 
 
 async def test_a_platform_that_asks_for_a_pause_gets_it(bench: Bench) -> None:
