@@ -26,9 +26,9 @@ Query = str | int | Sequence[str]
 
 FEISHU = "https://open.feishu.cn"
 TIMEOUT = 10.0
+"""Seconds for one call; after that its outcome is unknown."""
 UPLOAD = aiohttp.ClientTimeout(total=300)
 """For a file, which may be large."""
-"""Seconds for one call; after that its outcome is unknown."""
 RENEW_BEFORE = 1800.0
 """Seconds: with less left, the platform hands out a new token while the old one stays valid."""
 CREDENTIAL_PAUSE = 60.0

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
-from typing import IO
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import IO, Protocol
 
 import structlog
 
-from bot.deployments.run_log import OpenLog
 from bot.errors import SlipwayError
 from notifiers.card import Card
 
@@ -24,6 +23,21 @@ TOKEN = "log"  # noqa: S105
 AT_ONCE = 2
 PATIENCE = 300.0
 """Seconds for one log, from its system to the chat."""
+
+
+class OpenLog(Protocol):
+    """A log that is being read, as `bot.deployments.run_log` opens it, which is not loaded for this."""
+
+    @property
+    def name(self) -> str:
+        """For the file."""
+        ...
+
+    @property
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Whole lines, without secrets."""
+        ...
+
 
 OpenLogs = Callable[[str], Awaitable[OpenLog | None]]
 """Given the token of a link, the log; None if the link is over, or whoever asked may not read it any more."""

@@ -126,6 +126,8 @@ async def test_a_command_is_completed_by_keyboard_alone(console: Page, playgroun
     await expect(box(console)).to_be_focused()
     await console.keyboard.type("/dep")
     await expect(suggestions(console)).to_have_count(1)
+    # As a person sees it: with the suggestions for an earlier text on the screen, Enter sends what was typed.
+    await expect(console.get_by_role("listbox", name="Suggestions")).to_have_attribute("data-for", "/dep")
     await console.keyboard.press("Enter")
     await expect(box(console)).to_have_value("/deploy ")
     await expect(suggestions(console)).to_have_count(3)

@@ -149,6 +149,7 @@ export class Composer {
     this.suggestions = suggestions.filter((one) => one.text.trimEnd() !== text.trimEnd());
     const command = this.showUsage(text);
     this.list.replaceChildren(...this.suggestions.map((one, index) => this.option(one, index)));
+    this.list.dataset.for = text;
     this.list.hidden = this.suggestions.length === 0;
     this.popup.hidden = !command && this.suggestions.length === 0;
     this.box.setAttribute("aria-expanded", String(this.suggestions.length > 0));
