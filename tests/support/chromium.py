@@ -7,7 +7,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -27,6 +27,10 @@ def find_chromium() -> str:
     raise FileNotFoundError(
         f"No Chromium for the browser tests (looked for {', '.join(candidates)}): `make test` installs it"
     )
+
+
+expect.set_options(timeout=20_000)
+"""Milliseconds that a state of the page is waited for: three workers on two cores are no fast machine."""
 
 
 @asynccontextmanager
