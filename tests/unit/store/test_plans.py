@@ -1,0 +1,49 @@
+"""How SQLite finds things: by an index that stays small however long the past is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from bot.store import deployments as rows
+from bot.store.database import Database, Tx, sqlite_url
+from bot.store.migrate import migrate
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    made = Database(sqlite_url(tmp_path / "slipway.db"))
+    migrate(made)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("service", "environment"),
+    [("", ""), ("pay", ""), ("", "prod"), ("pay", "prod")],
+    ids=["all", "service", "environment", "target"],
+)
+def test_what_is_open_is_found_among_what_is_open(db: Database, service: str, environment: str) -> None:
+    """Not among all that ever was of the target, of which there may be thousands."""
+    assert plan(db, lambda tx: rows.open_for(tx, service, environment)) == ["ix_deployments_open"]
+
+
+def plan(db: Database, ask: Any) -> list[str]:
+    """The indexes that the statements of a question use."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
+        asked.append((statement, parameters))
+
+    def work(tx: Tx) -> list[str]:
+        event.listen(db.engine, "before_cursor_execute", note)
+        ask(tx)
+        event.remove(db.engine, "before_cursor_execute", note)
+        found = [tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters) for statement, parameters in asked]
+        return [str(row[3]).rpartition("INDEX ")[2].partition(" ")[0] for answer in found for row in answer]
+
+    return db.run_sync(work)
