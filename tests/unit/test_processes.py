@@ -241,6 +241,8 @@ async def test_a_killed_runner_reads_as_interrupted_and_leaves_no_orphan(runs: P
     pid_file = tmp_path / "pid"
     await runs.start("a", [shell(f"echo $$ > {pid_file}; exec sleep 600")])
     await until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    # Until the runner has written down what it began: killed before that, the step was never known to run.
+    await until(lambda: (run := runs.look("a")) is not None and run.steps[0].state is StageState.RUNNING)
     os.kill(_runner_pid(runs, "a"), signal.SIGKILL)
     await until(lambda: (run := runs.look("a")) is not None and run.state.is_final)
     run = runs.look("a")
