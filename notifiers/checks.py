@@ -7,7 +7,6 @@ GitLab `doc/api/commits.md` (a status that does not change is answered by 400).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -17,8 +16,8 @@ import httpx
 from bot.clock import Clock
 from bot.pipelines.settings import CiSettings
 from notifiers.base import ChatClient, ChatRejected
-from notifiers.card import Card, Message
-from notifiers.hosts import ask
+from notifiers.card import Card
+from notifiers.hosts import Records, ask
 
 WAITING, RUNNING, PASSED, FAILED, ENDED = "waiting", "running", "passed", "failed", "ended"
 STATES: Mapping[str, str] = {
@@ -44,47 +43,13 @@ SUMMARY = 60_000
 """Characters; GitHub takes 65,535."""
 DESCRIPTION = 140
 """Characters that GitHub takes; GitLab takes 255."""
-REMEMBERED = 2000
-NOTHING = "-"
-"""Stands for a message that has no place there."""
 
 
-class Checks:
-    """What the three ways have in common: which message is a check's, and that each state is told once."""
+class Checks(Records):
+    """What the three ways have in common."""
 
-    def __init__(self, platform: str, http: httpx.AsyncClient) -> None:
-        """http: brings the API's address and our credentials."""
-        self.platform = platform
-        self._http = http
-        self._told: OrderedDict[tuple[str, str], str] = OrderedDict()
-
-    async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
-        """Say how it stands; a repeat shows nothing twice. Raises as `ChatClient.post`."""
-        card = message.card
-        if card is None or "commit" not in card.about:
-            return NOTHING
-        ref = await self._first(place, card, key)
-        self._remember(place, ref, card)
-        return ref
-
-    async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
-        """Say how it stands now, if that is another state there. Raises as `post`."""
-        card = message.card
-        if ref == NOTHING or card is None or self._told.get((place, ref)) == _state(card):
-            return
-        await self._again(place, ref, card)
-        self._remember(place, ref, card)
-
-    def _remember(self, place: str, ref: str, card: Card) -> None:
-        self._told[place, ref] = _state(card)
-        while len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
-
-    async def _first(self, place: str, card: Card, key: str) -> str:
-        raise NotImplementedError
-
-    async def _again(self, place: str, ref: str, card: Card) -> None:
-        raise NotImplementedError
+    def _state(self, card: Card) -> str:
+        return _state(card)
 
 
 class GitHubCheckRuns(Checks):

@@ -6,15 +6,14 @@ branches and wait for checks, so both are said to be unwanted.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 from notifiers.base import ChatRejected
-from notifiers.card import Card, Message
-from notifiers.hosts import ask
+from notifiers.card import Card
+from notifiers.hosts import Records, ask
 
 STATES: Mapping[str, str] = {
     "awaiting_approval": "queued",
@@ -38,34 +37,23 @@ STATES: Mapping[str, str] = {
     "refused": "inactive",
 }
 """Our state -> theirs. A word of a newer Slipway is `in_progress`."""
-REMEMBERED = 2000
-NOTHING = "-"
-"""Stands for a message that GitHub has no place for."""
 
 
-class GitHubClient:
-    """Tells GitHub; made for an outbox, which says each state once and in order."""
-
-    platform = "github"
+class GitHubClient(Records):
+    """Tells GitHub of deployments."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         """http: brings the API's address and our credentials."""
-        self._http = http
-        self._told: OrderedDict[tuple[str, str], str] = OrderedDict()
+        super().__init__("github", http)
 
-    async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
-        """Make the deployment, or find the one made before, and say how it stands. Raises as `ChatClient.post`."""
-        card = message.card
-        if card is None or "commit" not in card.about:
-            return NOTHING
+    def _state(self, card: Card) -> str:
+        return STATES.get(card.state, "in_progress")
+
+    async def _first(self, place: str, card: Card, key: str) -> str:
         number = await self._find(place, card, key) or await self._create(place, card, key)
-        await self._tell(place, number, card)
+        if not self._is_told(place, number, card):
+            await self._again(place, number, card)
         return number
-
-    async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
-        """Say how it stands now, if that is another state for GitHub. Raises as `post`."""
-        if ref != NOTHING and message.card is not None:
-            await self._tell(place, ref, message.card)
 
     async def _find(self, place: str, card: Card, key: str) -> str:
         """There is no key that GitHub would refuse twice; ours is in the payload."""
@@ -88,17 +76,11 @@ class GitHubClient:
         }
         return str((await self._ask("POST", place, "deployments", json=body))["id"])
 
-    async def _tell(self, place: str, number: str, card: Card) -> None:
-        state = STATES.get(card.state, "in_progress")
-        if self._told.get((place, number)) == state:
-            return
-        body = {"state": state, "description": card.title[:140]}
+    async def _again(self, place: str, ref: str, card: Card) -> None:
+        body = {"state": self._state(card), "description": card.title[:140]}
         links = {"log_url": card.about.get("pipeline", ""), "environment_url": card.about.get("url", "")}
         body |= {name: url for name, url in links.items() if url.startswith(("https://", "http://"))}
-        await self._ask("POST", place, f"deployments/{number}/statuses", json=body)
-        self._told[place, number] = state
-        while len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        await self._ask("POST", place, f"deployments/{ref}/statuses", json=body)
 
     async def _ask(self, method: str, place: str, what: str, **more: Any) -> Any:
         hint = "Give Slipway's account the right to write deployments there, or correct `channels.github`."

@@ -2,14 +2,66 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import OrderedDict
 from typing import Any
 
 import httpx
 
 from notifiers.base import ChatRejected, ChatUnavailable
+from notifiers.card import Card, Message
 
 PATIENCE = 60.0
 """Seconds to wait after a limit that says no time."""
+REMEMBERED = 2000
+NOTHING = "-"
+"""Stands for a message that has no place there."""
+
+
+class Records(ABC):
+    """What a code host is told; made for an outbox, which says each state once and in order."""
+
+    def __init__(self, platform: str, http: httpx.AsyncClient) -> None:
+        """http: brings the API's address and our credentials."""
+        self.platform = platform
+        self._http = http
+        self._told: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
+        """Say how it stands; a repeat shows nothing twice. Raises as `ChatClient.post`."""
+        card = message.card
+        if card is None or "commit" not in card.about:
+            return NOTHING
+        ref = await self._first(place, card, key)
+        self._remember(place, ref, card)
+        return ref
+
+    async def edit(self, place: str, ref: str, message: Message, key: str = "") -> None:
+        """Say how it stands now, if that is another state there. Raises as `post`."""
+        card = message.card
+        if ref != NOTHING and card is not None and not self._is_told(place, ref, card):
+            await self._again(place, ref, card)
+            self._remember(place, ref, card)
+
+    def _is_told(self, place: str, ref: str, card: Card) -> bool:
+        return self._told.get((place, ref)) == self._state(card)
+
+    def _remember(self, place: str, ref: str, card: Card) -> None:
+        self._told[place, ref] = self._state(card)
+        while len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
+
+    @abstractmethod
+    def _state(self, card: Card) -> str:
+        """The host's word for the card's state, or one that stands for it."""
+
+    @abstractmethod
+    async def _first(self, place: str, card: Card, key: str) -> str:
+        """Make the record, or find the one made before, and say how it stands; returns its id."""
+
+    @abstractmethod
+    async def _again(self, place: str, ref: str, card: Card) -> None:
+        """Say how it stands now."""
 
 
 async def ask(

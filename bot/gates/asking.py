@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -48,7 +49,7 @@ class NotYet(ProviderUnavailable):
     """It works on it, or it is not there yet: waited for, and unknown if it stays so."""
 
 
-class AskingGate(Generic[OptionsT]):
+class AskingGate(ABC, Generic[OptionsT]):
     """A gate that reads its settings, asks, and turns every way of not knowing into UNKNOWN."""
 
     name: str = ""
@@ -77,8 +78,9 @@ class AskingGate(Generic[OptionsT]):
             return GateResult(result.gate, GateVerdict.WARN, result.message, result.lines, result.link)
         return result
 
+    @abstractmethod
     async def _look(self, options: OptionsT, request: GateRequest) -> GateResult:
-        raise NotImplementedError
+        """Ask, and say what came of it. Raises ProviderError: it cannot be told now, or not at all."""
 
     # --- what the gates are made of
 

@@ -12,7 +12,8 @@ import pytest
 
 from notifiers.base import ChatRejected, ChatUnavailable
 from notifiers.card import Card, Message
-from notifiers.checks import NOTHING, Checks, GitHubCheckRuns, GitHubStatuses, GitLabStatuses
+from notifiers.checks import Checks, GitHubCheckRuns, GitHubStatuses, GitLabStatuses
+from notifiers.hosts import NOTHING
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 

@@ -12,7 +12,8 @@ import pytest
 
 from notifiers.base import ChatRejected, ChatUnavailable
 from notifiers.card import Card, Message
-from notifiers.github import NOTHING, GitHubClient
+from notifiers.github import GitHubClient
+from notifiers.hosts import NOTHING
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 
