@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from bot.store.database import LAST, Tx
+from bot.store.prepared import Prepared
 from bot.store.tables import audit, audit_head
 
 GENESIS = "0" * 64
@@ -57,10 +58,9 @@ def chained(previous: str, seq: int, entry: AuditEntry) -> str:
     return hashlib.sha256(f"{previous}\n{body}".encode()).hexdigest()
 
 
-# Built once: making a statement costs more than running it.
-_HEAD = select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == HEAD_ID).with_for_update()
-_INSERT = insert(audit)
-_SET_HEAD = update(audit_head).where(audit_head.c.id == HEAD_ID)
+_HEAD = Prepared(select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == HEAD_ID).with_for_update())
+_INSERT = Prepared(insert(audit))
+_SET_HEAD = Prepared(update(audit_head).where(audit_head.c.id == HEAD_ID))
 
 
 def _values(entry: AuditEntry) -> dict[str, Any]:
@@ -72,14 +72,15 @@ def append(tx: Tx, *entries: AuditEntry) -> None:
     """Add entries at the end of the chain. Call it last in a transaction: it locks the head."""
     if not entries:
         return
-    seq, digest = tx.execute(_HEAD).one()
+    head: Any = _HEAD.run(tx, {}).one()
+    seq, digest = head[0], head[1]
     rows = []
     for entry in entries:
         seq += 1
         digest = chained(digest, seq, entry)
         rows.append({**_values(entry), "seq": seq, "hash": digest})
-    tx.execute(_INSERT, rows)
-    tx.execute(_SET_HEAD, {"seq": seq, "hash": digest})
+    _INSERT.run_many(tx, rows)
+    _SET_HEAD.run(tx, {"seq": seq, "hash": digest})
 
 
 def append_at_end(tx: Tx, entry: AuditEntry) -> None:

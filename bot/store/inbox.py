@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from bot.store.database import Tx
 from bot.store.leases import database_time_after, lease_end, now
+from bot.store.prepared import InsertOnce, Prepared
 from bot.store.tables import inbox
 
 
@@ -38,10 +39,8 @@ LEASE = timedelta(seconds=10)
 
 _GIVEN = ("platform", "event_id", "kind", "payload", "received_at", "lease_owner")
 
-# Built once: making a statement costs more than running it.
-_INSERT = sqlite.insert(inbox).on_conflict_do_nothing().returning(inbox.c.id)
-_INSERT_SHARED = postgresql.insert(inbox).on_conflict_do_nothing().returning(inbox.c.id)
-_INSERT_HELD = (
+_INSERT = InsertOnce(inbox, [inbox.c.platform, inbox.c.event_id])
+_INSERT_HELD = Prepared(
     postgresql.insert(inbox)
     .values(
         {column.name: bindparam(column.name, type_=column.type) for column in inbox.c if column.name in _GIVEN}
@@ -50,7 +49,7 @@ _INSERT_HELD = (
     .on_conflict_do_nothing()
     .returning(inbox.c.id)
 )
-_FINISH = update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None))
+_FINISH = Prepared(update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None)))
 
 
 def put(
@@ -58,12 +57,12 @@ def put(
 ) -> int | None:
     """Store an intent and return its id, or None if this event is here already. owner: who is at it from now on."""
     values = {"platform": platform, "event_id": event_id, "kind": kind, "payload": dict(payload), "received_at": at}
-    if tx.dialect.name == "sqlite":
-        held = {"lease_owner": owner, "lease_until": at + LEASE} if owner else {}
-        return tx.execute(_INSERT, values | held).scalar_one_or_none()
+    if owner and tx.dialect.name == "sqlite":
+        return _INSERT.run(tx, values | {"lease_owner": owner, "lease_until": at + LEASE})
     if owner:
-        return tx.execute(_INSERT_HELD, values | {"lease_owner": owner}).scalar_one_or_none()
-    return tx.execute(_INSERT_SHARED, values).scalar_one_or_none()
+        number: int | None = _INSERT_HELD.run(tx, values | {"lease_owner": owner}).scalar_one_or_none()
+        return number
+    return _INSERT.run(tx, values)
 
 
 def fresh(inbox_id: int, platform: str, event_id: str, kind: str, payload: Mapping[str, Any]) -> InboxRow:
@@ -123,7 +122,7 @@ def forget_leases(tx: Tx) -> None:
 def finish(tx: Tx, inbox_id: int, outcome: str, answer: str, at: datetime) -> bool:
     """Mark it done; False if it was done before."""
     values = {"the_id": inbox_id, "done_at": at, "outcome": outcome, "answer": answer}
-    return tx.execute(_FINISH, values).rowcount == 1
+    return _FINISH.run(tx, values).rowcount == 1
 
 
 def _row(row: Any) -> InboxRow:

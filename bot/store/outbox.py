@@ -13,12 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Integer, and_, bindparam, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from bot.store import audit
 from bot.store.audit import AuditEntry
 from bot.store.database import Tx
 from bot.store.leases import lease_end, now
+from bot.store.prepared import InsertOnce, Prepared
 from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, senders
 
@@ -87,18 +88,15 @@ class Hold:
     in_doubt: bool
 
 
-# Built once: making a statement costs more than running it.
-_INSERTS = {
-    name: dialect.insert(outbox).on_conflict_do_nothing(index_elements=[outbox.c.key]).returning(outbox.c.id)
-    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
-}
+_INSERT = InsertOnce(outbox, [outbox.c.key])
 _ARRIVED = bindparam("arrived", type_=Integer)
-_SENT = (
+_SENT = Prepared(
     update(outbox)
     .where(outbox.c.id == bindparam("the_id"))
     # Never backwards: two senders may overlap for a moment.
     .values(sent=case((outbox.c.sent > _ARRIVED, outbox.c.sent), else_=_ARRIVED))
 )
+# Built once: making a statement costs more than running it.
 _BEHIND = and_(outbox.c.wanted > outbox.c.sent, outbox.c.dead.is_(False), outbox.c.kind.in_(KINDS))
 _PLACES = (
     select(outbox.c.platform, outbox.c.place, func.min(outbox.c.next_at))
@@ -182,8 +180,7 @@ def _put(tx: Tx, notice: NewNotice, at: datetime, next_at: datetime) -> int | No
         "next_at": next_at,
         "created_at": at,
     }
-    number: int | None = tx.execute(_INSERTS[tx.dialect.name], values).scalar_one_or_none()
-    return number
+    return _INSERT.run(tx, values)
 
 
 def take_place(tx: Tx, platform: str, place: str, owner: str, at: datetime, lease: timedelta) -> Hold | None:
@@ -228,7 +225,7 @@ def due_in(tx: Tx, platform: str, place: str, limit: int = 1) -> list[OutboxRow]
 def sent(tx: Tx, row: OutboxRow, ref: str, digest: str) -> None:
     """The content of `row.wanted` has arrived; what was wanted since stays to be sent."""
     values = {"the_id": row.id, "arrived": row.wanted, "ref": ref, "last_hash": digest, "attempts": 0, "error": ""}
-    tx.execute(_SENT, values)
+    _SENT.run(tx, values)
 
 
 def arrived(tx: Tx, row: OutboxRow, ref: str, digest: str, at: datetime) -> None:
