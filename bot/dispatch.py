@@ -406,6 +406,8 @@ def storable(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _storable(text: str) -> str:
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 

@@ -50,6 +50,8 @@ OTHERS = 0.1
 """Seconds between two looks at what other replicas stored."""
 MOMENT = 2.0
 """Seconds that an answer waits for its place to take it before it is left to the place's sender."""
+ARRIVALS = 0.05
+"""Seconds for which answers that were posted are gathered before it is written down that they arrived."""
 ELSEWHERE = 1.0
 """Seconds after which a place that another replica sends to is asked for again."""
 
@@ -86,6 +88,7 @@ class Outbox:
         self._leases: dict[tuple[str, str], float] = {}
         self._lines: dict[tuple[str, str], deque[tuple[OutboxRow, Message]]] = {}
         self._direct: set[asyncio.Task[None]] = set()
+        self._arrivals: list[tuple[OutboxRow, str, str]] = []
         self._unsure: dict[int, tuple[str, str]] = {}
         self._summed: set[tuple[int, int]] = set()
         self._late: dict[tuple[int, int], float] = {}
@@ -382,9 +385,11 @@ class Outbox:
         if direct is None:
             await self._arrived(row, ref, digest)
             return True
-        recording = asyncio.create_task(self._arrived_later(row, ref, digest))
-        self._direct.add(recording)
-        recording.add_done_callback(self._direct.discard)
+        self._arrivals.append((row, ref, digest))
+        if len(self._arrivals) == 1:
+            recording = asyncio.create_task(self._record_arrivals())
+            self._direct.add(recording)
+            recording.add_done_callback(self._direct.discard)
         return True
 
     async def _arrived(self, row: OutboxRow, ref: str, digest: str) -> None:
@@ -392,12 +397,23 @@ class Outbox:
         await self._db.together(lambda tx: outbox.arrived(tx, row, ref, digest, at))
         self._unsure.pop(row.id, None)
 
-    async def _arrived_later(self, row: OutboxRow, ref: str, digest: str) -> None:
+    async def _record_arrivals(self) -> None:
+        """In one commit for all of a moment: one for each answer would be a third of what a command writes."""
+        await asyncio.sleep(ARRIVALS)
+        arrivals, self._arrivals, at = self._arrivals, [], self._clock()
+
+        def work(tx: Tx) -> None:
+            for row, ref, digest in arrivals:
+                outbox.arrived(tx, row, ref, digest, at)
+
         try:
-            await self._arrived(row, ref, digest)
+            await self._db.together(work)
         except ProviderError as error:
-            # It stays in doubt, so it is looked for before it is sent again.
-            log.warning("arrival_not_recorded", error=error.message)
+            # They stay in doubt, so they are looked for before they are sent again.
+            log.warning("arrivals_not_recorded", error=error.message)
+            return
+        for row, _, _ in arrivals:
+            self._unsure.pop(row.id, None)
 
     async def _later(self, row: OutboxRow, error: ChatUnavailable) -> None:
         """Try again: when the platform says, or ever later."""
