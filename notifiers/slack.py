@@ -149,7 +149,7 @@ class SlackClient:
         where = parse_place(place)
         if where.private:
             return await self._whisper(where, message)
-        body = render(message, key, self.say(place, BACK))
+        body = render(message, key, self._back(place, message))
         body["channel"] = where.channel or where.user
         body["metadata"] = {"event_type": EVENT, "event_payload": {"key": key}}
         body["unfurl_links"] = body["unfurl_media"] = False
@@ -175,7 +175,7 @@ class SlackClient:
             return  # what one person saw for a moment cannot be changed
         channel, _, ts = ref.partition(":")
         revision = hashlib.sha256(f"{key}{message}".encode()).hexdigest()[:12]
-        body = {**render(message, revision, self.say(place, BACK)), "channel": channel, "ts": ts}
+        body = {**render(message, revision, self._back(place, message)), "channel": channel, "ts": ts}
         answer = await self._send("chat.update", where, body, message)
         if message.card is not None and message.card.state in BADLY:
             thread = (answer.get("message") or {}).get("thread_ts")
@@ -256,6 +256,10 @@ class SlackClient:
             self._named[where.team or self._api.primary, where.channel] = channel
         elif where.user:
             self._personal[where] = channel
+
+    def _back(self, place: str, message: Message) -> str:
+        """How a dialog is left, in the language of the place; only buttons have one."""
+        return self.say(place, BACK) if message.card is not None and message.card.buttons else BACK
 
     # -- sending -----------------------------------------------------------------------------------------------------
 

@@ -320,8 +320,7 @@ class SlackApi:
         else:
             headers["Content-Type"] = "application/json;charset=utf-8"
             body = _json(arguments)
-        patience = aiohttp.ClientTimeout(total=self._timeout)
-        sending = self.session.post(address, data=body, headers=headers, allow_redirects=False, timeout=patience)
+        sending = self.session.post(address, data=body, headers=headers, allow_redirects=False)
         async with sending as answer:
             content = await answer.read()
         try:

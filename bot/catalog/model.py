@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -626,6 +627,8 @@ class Catalog:
     limits: tuple[Limit, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
     untold: frozenset[str] = frozenset()
+    found: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was worked out from this very catalog and is kept with it (see `bot/policy/case.py`)."""
 
     def person_by_chat(self, platform: str, user_id: str) -> Person | None:
         """The active person with that account, or None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Service, Window
+from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule, Freeze, Kind, Scope, Service, Window
 from bot.policy import reasons as say
 from bot.policy.approvals import LONG_AGO, OpenSeat, can_be_satisfied, seats_of, tally
 from bot.policy.model import Ballot, Facts, LockFact, Pass, PolicyRequest, ReasonCode, ReviewFact
@@ -21,6 +21,9 @@ ORDINARY = frozenset({Kind.NORMAL, Kind.PROMOTION})
 
 APPROVED_BEFORE = frozenset({Kind.ROLLBACK})
 """Kinds that need no approval: what they bring back was approved when it came."""
+
+MOST_KEPT = 5_000
+"""Targets and kinds whose rules are kept with a catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,36 @@ class Case:
         return exempt or (freeze.release_week and self.preview)
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The catalog's rules about a target and a kind, in its order. emergency: the first of them."""
+
+    freezes: tuple[Freeze, ...]
+    windows: tuple[Window, ...]
+    approvals: tuple[ApprovalRule, ...]
+    emergency: EmergencyRule | None
+
+
+def rules_about(catalog: Catalog, service: Service, environment: str, kind: Kind) -> Rules:
+    """The rules whose scope matches; found once, as going through all of them is half of a verdict."""
+    key = (service.name, environment, kind)
+    known: Rules | None = catalog.found.get(key)
+    if known is None:
+        if len(catalog.found) >= MOST_KEPT:
+            catalog.found.clear()
+
+        def about(scope: Scope) -> bool:
+            return matches(scope, service, environment, kind)
+
+        known = catalog.found[key] = Rules(
+            freezes=tuple(one for one in catalog.freezes if about(one.scope)),
+            windows=tuple(one for one in catalog.windows if about(one.scope)),
+            approvals=tuple(one for one in catalog.approvals if kind not in APPROVED_BEFORE and about(one.scope)),
+            emergency=next((one for one in catalog.emergency if about(one.scope)), None),
+        )
+    return known
+
+
 def case_of(catalog: Catalog, request: PolicyRequest, facts: Facts) -> Case | say.Finding:
     """The case, or why there is none: an unknown service or environment."""
     service = catalog.services.get(request.service)
@@ -128,18 +161,18 @@ def case_of(catalog: Catalog, request: PolicyRequest, facts: Facts) -> Case | sa
             ReasonCode.UNKNOWN_ENVIRONMENT, lambda: (f"There is no environment {request.environment}.", "", "")
         )
     kind, name = request.kind, place.name
-    emergency = next((rule for rule in catalog.emergency if matches(rule.scope, service, name, kind)), None)
-    freezes = (*catalog.freezes, *facts.freezes)
+    rules = rules_about(catalog, service, name, kind)
+    emergency = rules.emergency
     return Case(
         catalog=catalog,
         request=request,
         facts=facts,
         service=service,
         permission=_permission(catalog, request, service),
-        freezes=tuple(one for one in freezes if matches(one.scope, service, name, kind)),
-        windows=tuple(one for one in catalog.windows if matches(one.scope, service, name, kind)),
+        freezes=(*rules.freezes, *(one for one in facts.freezes if matches(one.scope, service, name, kind))),
+        windows=rules.windows,
         locks=tuple(one for one in facts.locks if not one.readable or matches(one.what, service, name, kind)),
-        rules=_approval_rules(catalog, request, service),
+        rules=tuple(one for one in rules.approvals if _is_large_enough(one, request)),
         emergency=emergency,
         lane_open=emergency is not None and can_be_satisfied(catalog, emergency, service, request.person),
         passes=_good_passes(catalog, request, service, emergency, facts),
@@ -169,15 +202,8 @@ def _permission(catalog: Catalog, request: PolicyRequest, service: Service) -> s
     return say.no(ReasonCode.NOT_PERMITTED, say.not_permitted, catalog, request, service)
 
 
-def _approval_rules(catalog: Catalog, request: PolicyRequest, service: Service) -> tuple[ApprovalRule, ...]:
-    if request.kind in APPROVED_BEFORE:
-        return ()
-    return tuple(
-        rule
-        for rule in catalog.approvals
-        if matches(rule.scope, service, request.environment, request.kind)
-        and (not rule.larger_than or request.size is None or request.size > rule.larger_than)
-    )
+def _is_large_enough(rule: ApprovalRule, request: PolicyRequest) -> bool:
+    return not rule.larger_than or request.size is None or request.size > rule.larger_than
 
 
 def _good_passes(
