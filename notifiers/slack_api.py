@@ -320,7 +320,8 @@ class SlackApi:
         else:
             headers["Content-Type"] = "application/json;charset=utf-8"
             body = _json(arguments)
-        sending = self.session.post(address, data=body, headers=headers, allow_redirects=False)
+        patience = aiohttp.ClientTimeout(total=self._timeout)
+        sending = self.session.post(address, data=body, headers=headers, allow_redirects=False, timeout=patience)
         async with sending as answer:
             content = await answer.read()
         try:
