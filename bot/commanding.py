@@ -98,7 +98,10 @@ Run = Callable[[CommandContext, Any], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command as it is registered. aliases: other names, also in other languages."""
+    """A command as it is registered. aliases: other names, also in other languages.
+
+    only_tells: it changes nothing anywhere, so its answer may be made before the wish for it is stored.
+    """
 
     name: str
     summary: str
@@ -108,6 +111,7 @@ class Command:
     run: Run
     aliases: tuple[str, ...] = ()
     notes: str = ""
+    only_tells: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,4 +244,5 @@ windows_command = Command(
     permission=Permission.RELEASE_READ,
     args=WindowsArgs,
     run=windows,
+    only_tells=True,
 )

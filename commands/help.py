@@ -38,4 +38,5 @@ command = Command(
     permission=Permission.SELF_READ,
     args=HelpArgs,
     run=help_,
+    only_tells=True,
 )

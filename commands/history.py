@@ -46,4 +46,5 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=HistoryArgs,
     run=history,
+    only_tells=True,
 )

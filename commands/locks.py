@@ -136,4 +136,5 @@ locks_command = Command(
     permission=Permission.RELEASE_READ,
     args=LocksArgs,
     run=locks,
+    only_tells=True,
 )

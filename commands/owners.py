@@ -117,4 +117,5 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=OwnersArgs,
     run=owners,
+    only_tells=True,
 )

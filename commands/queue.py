@@ -54,4 +54,5 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=QueueArgs,
     run=queue,
+    only_tells=True,
 )

@@ -75,4 +75,5 @@ reviews_command = Command(
     permission=Permission.RELEASE_READ,
     args=ReviewsArgs,
     run=reviews,
+    only_tells=True,
 )

@@ -123,4 +123,5 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=StatusArgs,
     run=status,
+    only_tells=True,
 )

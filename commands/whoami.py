@@ -42,4 +42,5 @@ command = Command(
     permission=Permission.SELF_READ,
     args=WhoamiArgs,
     run=whoami,
+    only_tells=True,
 )

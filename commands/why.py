@@ -126,4 +126,5 @@ command = Command(
     permission=Permission.SELF_READ,
     args=WhyArgs,
     run=why,
+    only_tells=True,
 )
