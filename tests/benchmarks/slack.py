@@ -2,8 +2,10 @@
 
 Ours stores the intent before it acknowledges, decides by the policy and writes the audit entry; the peer none of it.
 Both are measured by turns, so that a busy machine is as busy for the one as for the other. The last column says what
-each is asked to be. `make bench ARGS=slack`; the environment chooses: PARTS=beside,tls,limits,scale, ROUNDS=3,
-SERVICES=500, PAST=1000000.
+each is asked to be. `make bench ARGS=slack`; the environment chooses: PARTS=yardsticks,beside,tls,limits,scale,
+ROUNDS=3, SERVICES=500, PAST=1000000.
+
+What is asked in milliseconds and seconds was asked of one machine; `yardsticks` tells how this one compares with it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import sqlite3
 import ssl
 import statistics
 import subprocess
@@ -78,11 +81,48 @@ class Figures:
 
 def main() -> None:
     """Measure what was chosen and print it."""
-    parts = {"beside": beside, "tls": over_tls, "limits": limits, "scale": scale}
+    parts = {"yardsticks": yardsticks, "beside": beside, "tls": over_tls, "limits": limits, "scale": scale}
     chosen = os.environ.get("PARTS", ",".join(parts)).split(",")
-    print(f"{'':44} {'slipway':>9} {'bolt':>9}")
+    if chosen[0] != "yardsticks":
+        print(f"{'':44} {'slipway':>9} {'bolt':>9}")
     for name in chosen:
         asyncio.run(parts[name]())
+
+
+async def yardsticks() -> None:
+    """What this machine takes for two things that every answer and every start are made of.
+
+    The second column is what they took where the figures were set.
+    """
+    print(f"{'':44} {'here':>9} {'there':>9}")
+    with tempfile.TemporaryDirectory() as name:
+        commits = commit_times(Path(name) / "yard.db", 400)
+    show("one SQLite insert and commit to disk, median", middle(commits) * 1e3, 0.13, "ms", "an answer waits for one")
+    show("the same, p99", p99(commits) * 1e3, 0, "ms")
+    took = []
+    for _ in range(5):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import slack_bolt.async_app"], check=True)
+        took.append(time.monotonic() - began)
+    show("Python with slack-bolt loaded", min(took), 0.19, "s", "a start waits for as much and more")
+    print(f"{'':44} {'slipway':>9} {'bolt':>9}")
+
+
+def commit_times(path: Path, count: int) -> list[float]:
+    """Seconds of each of so many commits, with the disk waited for."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE t (id INTEGER, x TEXT)"):
+        connection.execute(statement)
+    took = []
+    for number in range(count):
+        began = time.monotonic()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO t VALUES (?, ?)", (number, "x" * 300))
+        connection.execute("COMMIT")
+        took.append(time.monotonic() - began)
+        time.sleep(0.005)
+    connection.close()
+    return took
 
 
 async def beside() -> None:
