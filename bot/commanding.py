@@ -98,10 +98,7 @@ Run = Callable[[CommandContext, Any], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command as it is registered. aliases: other names, also in other languages.
-
-    only_tells: it changes nothing anywhere, so its answer may be made before the wish for it is stored.
-    """
+    """A command as it is registered. aliases: other names, also in other languages."""
 
     name: str
     summary: str
@@ -111,7 +108,6 @@ class Command:
     run: Run
     aliases: tuple[str, ...] = ()
     notes: str = ""
-    only_tells: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ effect is keyed by the intent and the record is one transaction.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -43,8 +43,6 @@ MIND = 3.5
 MIND_ALONE = 30.0
 """The same where there is one process."""
 CONCURRENT = 32
-AT_ONCE = 0.01
-"""Seconds that the answer to what only tells may take before the wish for it is stored and acknowledged alone."""
 MOST_SURVIVED = 10_000
 PATIENCE = timedelta(minutes=30)
 """How long an intent nobody waits for is tried whose outside system does not answer."""
@@ -62,10 +60,6 @@ class Answer:
     status: int = 200
 
 
-_Answering = Awaitable[tuple[Person | None, str, Answer]]
-T = TypeVar("T")
-
-
 class Dispatcher:
     """Takes commands and clicks of every chat platform."""
 
@@ -80,7 +74,6 @@ class Dispatcher:
         self._people = dict(people or {})
         self._tools = replace(tools, commands=tuple(commands))
         self._commands = tuple(commands)
-        self._telling = frozenset(name for one in commands if one.only_tells for name in (one.name, *one.aliases))
         self._actions = dict(actions)
         self._running: set[asyncio.Task[Any]] = set()
         self._held: set[int] = set()
@@ -122,23 +115,12 @@ class Dispatcher:
 
     async def command(self, incoming: IncomingCommand) -> bool:
         """Store a command and start on it. False: a repeat."""
-        row = inbox.fresh(incoming.platform, incoming.event_id, "command", storable(_fields(incoming)))
-        answering = None
-        if self._only_tells(row) and len(self._running) < CONCURRENT:
-            answering = self._task(self._answered(row))
-            await asyncio.wait({answering}, timeout=AT_ONCE)
-            if answering.done() and answering.exception() is None:
-                return await self._record(row, *answering.result())
-        inbox_id = await self._put(row.platform, row.event_id, row.kind, row.payload)
+        payload = storable(_fields(incoming))
+        inbox_id = await self._put(incoming.platform, incoming.event_id, "command", payload)
         if inbox_id is None:
             return False
-        self._spawn(inbox_id, replace(row, id=inbox_id), answering=answering)
+        self._spawn(inbox_id, inbox.fresh(inbox_id, incoming.platform, incoming.event_id, "command", payload))
         return True
-
-    def _only_tells(self, row: InboxRow) -> bool:
-        """Whether its answer and the wish for it can be stored in one: nothing else comes of it."""
-        words = command_text(str(row.payload["text"])).split(maxsplit=1)
-        return bool(words) and words[0].casefold() in self._telling
 
     async def click(self, incoming: IncomingClick) -> bool:
         """Store a click and start on it. False: a repeat."""
@@ -229,26 +211,19 @@ class Dispatcher:
         at, work = self._tools.clock(), self._tools.db.together
         return await work(lambda tx: inbox.put(tx, platform, event_id, kind, kept, at, self.owner))
 
-    def _spawn(
-        self, inbox_id: int, row: InboxRow | None = None, again: bool = False, answering: _Answering | None = None
-    ) -> asyncio.Task[Answer]:
+    def _spawn(self, inbox_id: int, row: InboxRow | None = None, again: bool = False) -> asyncio.Task[Answer]:
         self._held.add(inbox_id)
-        return self._task(self._guarded(inbox_id, row, again, answering))
-
-    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._guarded(inbox_id, row, again))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
-    async def _guarded(
-        self, inbox_id: int, row: InboxRow | None, again: bool, answering: _Answering | None = None
-    ) -> Answer:
+    async def _guarded(self, inbox_id: int, row: InboxRow | None, again: bool) -> Answer:
         try:
             async with self._room:
                 if again and inbox_id not in self._survived:
                     await self._tools.db.together(lambda tx: inbox.begin_again(tx, inbox_id))
-                answer = await self._held_while(inbox_id, row, answering)
+                answer = await self._held_while(inbox_id, row)
                 self._survived.discard(inbox_id)
                 return answer
         except ProviderError as error:  # something is away; tried again when the lease has run out
@@ -261,41 +236,33 @@ class Dispatcher:
             self._held.discard(inbox_id)
         return Answer("errored", LATER, status=503)
 
-    async def _held_while(
-        self, inbox_id: int, row: InboxRow | None = None, answering: _Answering | None = None
-    ) -> Answer:
+    async def _held_while(self, inbox_id: int, row: InboxRow | None = None) -> Answer:
         """As `process`, with the lease renewed meanwhile; one that fails is tried again when the lease runs out."""
         self._held.add(inbox_id)
         try:
-            return await self.process(inbox_id, row, answering)
+            return await self.process(inbox_id, row)
         finally:
             self._held.discard(inbox_id)
 
     # -- processing --------------------------------------------------------------------------------------------------
 
-    async def process(self, inbox_id: int, row: InboxRow | None = None, answering: _Answering | None = None) -> Answer:
-        """Do what was asked, once, and record what came of it.
-
-        row: as it was stored a moment ago, if that is known; answering: who is at it already.
-        """
+    async def process(self, inbox_id: int, row: InboxRow | None = None) -> Answer:
+        """Do what was asked, once, and record what came of it. row: as it was stored a moment ago, if that is known."""
         row = row or await self._tools.db.read(lambda tx: inbox.get(tx, inbox_id))
         if row is None or row.done_at is not None:
             return _again(row)
         if row.kind in self._others:
             return await self._other(row)
-        caller, subject, answer = await (answering or self._answered(row))
-        await self._record(row, caller, subject, answer)
-        return answer
-
-    async def _answered(self, row: InboxRow) -> tuple[Person | None, str, Answer]:
-        """Do what was asked: by whom, what it was, and what came of it."""
         catalog = self._tools.catalog()
         subject = _subject(row)
         try:
             caller = await self._caller(row, catalog)
         except SlipwayError as error:
-            return None, subject, _refused(error, subject, None)
-        return caller, subject, await self._attempt(row, catalog, caller, subject)
+            caller, answer = None, _refused(error, subject, None)
+        else:
+            answer = await self._attempt(row, catalog, caller, subject)
+        await self._record(row, caller, subject, answer)
+        return answer
 
     async def _other(self, row: InboxRow) -> Answer:
         """An intent nobody waits for. What is not reached is tried again, for `PATIENCE`; then it is told as it is."""
@@ -384,8 +351,7 @@ class Dispatcher:
         await action(context)
         return Answer("accepted")
 
-    async def _record(self, row: InboxRow, caller: Person | None, subject: str, answer: Answer) -> bool:
-        """Store what came of it, and send the answer. row: one without an id is stored with it; False: a repeat."""
+    async def _record(self, row: InboxRow, caller: Person | None, subject: str, answer: Answer) -> None:
         at = self._tools.clock()
         actor = caller.id if caller is not None else f"{row.platform}:{row.payload['user_id']}"
         entry = AuditEntry(
@@ -395,29 +361,23 @@ class Dispatcher:
         notice = _reply(row, answer)
         send = self._send if notice is not None and row.platform in self._direct else None
 
-        def work(tx: Tx) -> tuple[bool, OutboxRow | None]:
-            number = row.id or inbox.put_done(tx, row, answer.outcome, answer.text, at)
-            if number is None or (row.id and not inbox.finish(tx, row.id, answer.outcome, answer.text, at)):
-                return False, None
+        def work(tx: Tx) -> OutboxRow | None:
+            if not inbox.finish(tx, row.id, answer.outcome, answer.text, at):
+                return None
             audit.append_at_end(tx, entry)
-            if notice is None:
-                return True, None
-            keyed = replace(notice, key=f"{outbox.ANSWER}{number}")
-            if send is not None:
-                return True, outbox.put_held(tx, keyed, at, at + HELD)
-            outbox.put(tx, keyed, at)
-            return True, None
+            if notice is not None and send is not None:
+                return outbox.put_held(tx, notice, at, at + HELD)
+            if notice is not None:
+                outbox.put(tx, notice, at)
+            return None
 
-        is_new, held = await self._tools.db.together(work)
-        if not is_new:
-            return False
+        held = await self._tools.db.together(work)
         for watcher in self._watchers:
             watcher(row, answer, (self._tools.clock() - row.received_at).total_seconds())
         if held is not None and send is not None:
             send(held, _said(row, answer))
         for listener in self._on_reply if notice is not None and send is None else ():
             listener()
-        return True
 
 
 class Clicks:
@@ -508,23 +468,21 @@ def _why(error: Refused, caller: Person | None) -> dict[str, str]:
 
 
 def _reply(row: InboxRow, answer: Answer) -> NewNotice | None:
-    """The answer as a message; its key is made of the intent's id, which it may not have yet.
-
-    A click that worked shows on the card; one that did not is told to that person alone.
-    """
+    """The answer as a message. A click that worked shows on the card; one that did not is told to that person alone."""
     if not (answer.text or answer.card):
         return None
     if row.kind == "click":
         private = str(row.payload.get("private_place") or "")
         content = message_to_json(_said(row, answer))
         refused = private and answer.outcome != "accepted"
-        return NewNotice("", row.platform, private, Notice.MESSAGE, content=content, priority=2) if refused else None
+        key = f"reply:{row.id}"
+        return NewNotice(key, row.platform, private, Notice.MESSAGE, content=content, priority=2) if refused else None
     incoming = IncomingCommand(**row.payload)
     content = message_to_json(_said(row, answer))
     if not incoming.platform:  # a job of a Slipway without any chat
         return None
     return NewNotice(
-        key="",
+        key=f"reply:{row.id}",
         platform=incoming.platform,
         place=_place(incoming),
         kind=Notice.MESSAGE,

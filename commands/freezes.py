@@ -244,5 +244,4 @@ windows_command = Command(
     permission=Permission.RELEASE_READ,
     args=WindowsArgs,
     run=windows,
-    only_tells=True,
 )

@@ -38,5 +38,4 @@ command = Command(
     permission=Permission.SELF_READ,
     args=HelpArgs,
     run=help_,
-    only_tells=True,
 )

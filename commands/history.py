@@ -46,5 +46,4 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=HistoryArgs,
     run=history,
-    only_tells=True,
 )

@@ -136,5 +136,4 @@ locks_command = Command(
     permission=Permission.RELEASE_READ,
     args=LocksArgs,
     run=locks,
-    only_tells=True,
 )

@@ -117,5 +117,4 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=OwnersArgs,
     run=owners,
-    only_tells=True,
 )

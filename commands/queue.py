@@ -54,5 +54,4 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=QueueArgs,
     run=queue,
-    only_tells=True,
 )

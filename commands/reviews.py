@@ -75,5 +75,4 @@ reviews_command = Command(
     permission=Permission.RELEASE_READ,
     args=ReviewsArgs,
     run=reviews,
-    only_tells=True,
 )

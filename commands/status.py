@@ -123,5 +123,4 @@ command = Command(
     permission=Permission.RELEASE_READ,
     args=StatusArgs,
     run=status,
-    only_tells=True,
 )

@@ -42,5 +42,4 @@ command = Command(
     permission=Permission.SELF_READ,
     args=WhoamiArgs,
     run=whoami,
-    only_tells=True,
 )

@@ -126,5 +126,4 @@ command = Command(
     permission=Permission.SELF_READ,
     args=WhyArgs,
     run=why,
-    only_tells=True,
 )

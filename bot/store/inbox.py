@@ -65,24 +65,9 @@ def put(
     return _INSERT.run(tx, values)
 
 
-def put_done(tx: Tx, row: InboxRow, outcome: str, answer: str, at: datetime) -> int | None:
-    """Store an intent together with what came of it. Returns its id, or None if this event is here already."""
-    values = {
-        "platform": row.platform,
-        "event_id": row.event_id,
-        "kind": row.kind,
-        "payload": dict(row.payload),
-        "received_at": row.received_at,
-        "done_at": at,
-        "outcome": outcome,
-        "answer": answer,
-    }
-    return _INSERT.run(tx, values)
-
-
-def fresh(platform: str, event_id: str, kind: str, payload: Mapping[str, Any]) -> InboxRow:
-    """An intent that came a moment ago; its id is 0 until it is stored."""
-    return InboxRow(0, platform, event_id, kind, payload, datetime.now(UTC), None, 0, "", "")
+def fresh(inbox_id: int, platform: str, event_id: str, kind: str, payload: Mapping[str, Any]) -> InboxRow:
+    """An intent as it is right after it was stored, without asking for it again."""
+    return InboxRow(inbox_id, platform, event_id, kind, payload, datetime.now(UTC), None, 0, "", "")
 
 
 def get(tx: Tx, inbox_id: int) -> InboxRow | None:

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
 from bot.deployments.model import State
-from bot.store.tables import inbox
 from tests.acceptance.test_slack import action, cards
 from tests.fakes.slack import BOT_USER, FakeSlack, words
 from tests.support.slack import USERS, company, running_on_slack
@@ -81,20 +79,6 @@ async def test_a_slack_that_answers_too_late(world: World, slack: FakeSlack) -> 
         assert slack.count("chat.postMessage") == 1
         assert slack.count("conversations.history") == 1
     assert len(slack.posts("C1")) == 1
-
-
-async def test_an_acknowledgement_does_not_wait_for_who_asked(world: World, slack: FakeSlack) -> None:
-    """What only tells is answered before it is stored, but not if Slack has to be asked something and is slow."""
-    async with running_on_slack(world, slack) as slipway:
-        assert slipway.app.slack is not None
-        slipway.app.slack.api._timeout = 2.0
-        slack.user("UNEW", email="dev@slipway.example")
-        slack.fail("users.info", hang=True)
-        await slack.command("UNEW", "/whoami")
-        asked = await slipway.app.db.read(lambda tx: tx.execute(select(inbox.c.done_at, inbox.c.payload)).all())
-        assert [(row.done_at, row.payload["text"]) for row in asked] == [(None, "/whoami")]
-        await slipway.answered(1)
-    assert slack.count("users.info") == 1
 
 
 @pytest.mark.parametrize("cut", ["frame", "ack"])
