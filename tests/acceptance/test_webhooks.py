@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,11 +18,14 @@ from bot.deployments.model import State
 from bot.errors import ProviderUnavailable
 from bot.pipelines import remote
 from bot.pipelines.remote import RemotePipeline
+from bot.store import deployments as rows
 from bot.store import inbox
+from bot.store.database import Tx
 from bot.times import say_when
 from tests.fakes.github import signature
 from tests.fakes.jenkins import FakeJenkins, notification
 from tests.fakes.serving import serving
+from tests.support import FakeClock
 from tests.support.running import POLL, Running, settings_for
 from tests.support.world import World
 
@@ -248,6 +251,46 @@ async def test_a_jenkins_run_is_known_by_its_hook(world: World, monkeypatch: pyt
     assert ended.state is State.SUCCEEDED
     assert len(fake.built) == 1
     assert fake.built[0]["SLIPWAY_COMMIT"] == ended.commit
+
+
+async def test_a_jenkins_run_is_known_within_one_poll_without_its_hook(
+    world: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hook was lost: it is looked at when its turn comes, not before and not later. No time passes by itself."""
+    turn = timedelta(minutes=2)
+    monkeypatch.setattr(remote, "FASTEST", turn)
+    monkeypatch.setattr(remote, "SLOWEST", turn)
+    change(world, pipeline={"provider": "jenkins", "name": "team/app"})
+    fake = FakeJenkins("team/app")
+    fake.queue_looks = 0
+    async with serving(fake.app) as url:
+        jenkins: dict[str, Any] = {"jenkins_url": url, "jenkins_user": "bot", "jenkins_token": SecretStr("t0ken")}
+        async with hooked(world, Outside(clock=clock, poll=POLL), **jenkins) as (slipway, _client):
+
+            async def waits() -> bool:
+                """For its turn, let go by whoever looked at it."""
+                seen, looked = await slipway.get(1), fake.app.count(r"GET /job/team/job/app/1/api")
+                due = seen is not None and seen.state is State.BUILDING and slipway.app.engine.busy == 0
+                return due and looked > 0 and await slipway.app.db.read(wakes) == clock() + turn
+
+            async def built() -> bool:
+                seen = await slipway.get(1)
+                return seen is not None and seen.state is not State.BUILDING
+
+            def wakes(tx: Tx) -> datetime | None:
+                return rows.next_wake(tx, [State.BUILDING])
+
+            await slipway.say("owner", "/deploy app prod")
+            await slipway.until(waits, "Jenkins to be looked at")
+            ((_, build),) = fake.jobs["team/app"].builds.values()
+            build.looks = 10  # It ends, and nobody tells us.
+            clock.advance(turn - timedelta(seconds=1))
+            slipway.app.engine.poke_all()
+            await slipway.say("owner", "/deploy app dev")  # Others are at work meanwhile.
+            assert (await built(), fake.app.count(r"GET /job/team/job/app/1/api")) == (False, 1)
+            clock.advance(timedelta(seconds=1))
+            slipway.app.engine.poke_all()
+            await slipway.until(built, "the turn to be taken")
 
 
 async def test_a_system_that_hangs_is_named_and_delays_nobody_else(world: World) -> None:
