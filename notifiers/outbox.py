@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 from uuid import uuid4
 
 import structlog
@@ -31,6 +32,9 @@ from notifiers.render import View, approval_message, deployment_message, failure
 
 log = structlog.get_logger(__name__)
 
+_Record = Callable[[Tx], None]
+"""What is to be written down of a message that was dealt with."""
+
 RENDERERS: Mapping[Notice, Callable[[View], Message]] = {
     Notice.DEPLOYMENT: deployment_message,
     Notice.APPROVAL: approval_message,
@@ -38,6 +42,12 @@ RENDERERS: Mapping[Notice, Callable[[View], Message]] = {
 }
 WINDOW = 250
 """How many messages of a place are looked through for one that may go."""
+AHEAD, AHEAD_SECONDS = 20, 1.0
+"""How many messages of a place are read at once, and for how long these go before what is more important since."""
+SLOW = 0.5
+"""Seconds between two sendings from which on each is read by itself."""
+BREATH = 0.01
+"""Seconds after a look at the table in which whoever calls is served by one more."""
 PATIENCE = 5.0
 MAX_SUMMARY = 11_000
 POLL = 20.0
@@ -47,13 +57,15 @@ POLL_REPLICAS = 3.5
 LEASE = timedelta(seconds=10)
 """How long a silent replica keeps a place to itself."""
 OTHERS = 0.1
-"""Seconds between two looks at what other replicas stored."""
-MOMENT = 2.0
-"""Seconds that an answer waits for its place to take it before it is left to the place's sender."""
+"""Seconds between two looks at what other replicas leave behind."""
 ARRIVALS = 0.05
 """Seconds for which answers that were posted are gathered before it is written down that they arrived."""
-ELSEWHERE = 1.0
-"""Seconds after which a place that another replica sends to is asked for again."""
+THEIRS = 1.0
+"""Seconds in which a message is left to the replica that stored it, which as a rule sends it at once."""
+MOMENT = 2.0
+"""Seconds that an answer waits for its place to take it before it is left to the place's sender."""
+ELSEWHERE = (0.1, 2.0)
+"""Seconds after which a place that another replica sends to is asked for again: at first, and at most."""
 
 
 class Outbox:
@@ -84,11 +96,13 @@ class Outbox:
         self._lease = lease
         self._owner = uuid4().hex
         self._doubts: dict[tuple[str, str], datetime] = {}
-        self._elsewhere: dict[tuple[str, str], float] = {}
+        self._elsewhere: dict[tuple[str, str], tuple[float, float]] = {}
+        """Places that another replica sends to: when to ask for them again, and how long after the last time."""
+        self._called = True
         self._leases: dict[tuple[str, str], float] = {}
         self._lines: dict[tuple[str, str], deque[tuple[OutboxRow, Message]]] = {}
         self._direct: set[asyncio.Task[None]] = set()
-        self._arrivals: list[tuple[OutboxRow, str, str]] = []
+        self._gathered: list[tuple[OutboxRow, _Record]] = []
         self._unsure: dict[int, tuple[str, str]] = {}
         self._summed: set[tuple[int, int]] = set()
         self._late: dict[tuple[int, int], float] = {}
@@ -134,20 +148,27 @@ class Outbox:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
+        if self._task is not None:
+            with contextlib.suppress(ProviderError):
+                await self._db.run(outbox.hand_over)
 
     def poke(self, _deployment_id: int = 0) -> None:
         """Something may be behind. May be called from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._wanted.set)
+            self._loop.call_soon_threadsafe(self._call)
+
+    def _call(self) -> None:
+        self._called = True
+        self._wanted.set()
 
     def poke_soon(self) -> None:
-        """As `poke`, for what another replica stored and as a rule sends itself: a burst there is one look here."""
+        """As `poke`, for what another replica leaves to us: a burst there is one look here."""
         if self._loop is not None and self._soon is None:
             self._soon = self._loop.call_later(OTHERS, self._look_soon)
 
     def _look_soon(self) -> None:
         self._soon = None
-        self._wanted.set()
+        self._call()
 
     def send(self, row: OutboxRow, message: Message) -> None:
         """Send a stored and held message at once, in order with the others of its place that came this way."""
@@ -173,8 +194,11 @@ class Outbox:
                     await asyncio.sleep(hold)
                     continue
                 overdue = row.next_at <= self._clock()  # then the sender of the place may have it
-                if not overdue and not await self._deliver(row, message):
-                    break
+                if not overdue:
+                    record = await self._deliver(row, message)
+                    if record is None:
+                        break
+                    self._gather(row, record)
                 line.popleft()
         except ProviderError as error:
             log.warning("answer_left_to_the_outbox", error=error.message)
@@ -184,12 +208,13 @@ class Outbox:
                 at = self._clock()
                 with contextlib.suppress(ProviderError):
                     await self._db.run(lambda tx: outbox.let_go(tx, [row for row, _ in line], at))
-                self._wanted.set()
+                self._call()
 
     async def _watching(self) -> None:
         while True:
             self._wanted.clear()
             pause = await self._round()
+            await asyncio.sleep(BREATH)
             try:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
@@ -198,6 +223,7 @@ class Outbox:
 
     async def _round(self) -> float:
         """Start a sender for every place that is behind. Returns seconds until the next look."""
+        called, self._called = self._called, False
         try:
             behind = await self._db.read(lambda tx: outbox.places_behind(tx, list(self._clients)))
         except ProviderError:
@@ -205,17 +231,19 @@ class Outbox:
         except Exception:
             log.exception("outbox_stumbled")
             return 5.0
-        now = self._clock()
-        pause = POLL if self._db.is_sqlite else POLL_REPLICAS
+        self._elsewhere = {row[:2]: self._elsewhere[row[:2]] for row in behind if row[:2] in self._elsewhere}
+        now, pause = self._clock(), POLL if self._db.is_sqlite else POLL_REPLICAS
+        due_at = now if called or self._db.is_sqlite else now - timedelta(seconds=THEIRS)
         for platform, name, first_at in behind:
             place = (platform, name)
             next_at = max(first_at, self._resting.get(place, first_at))
+            tried = self._elsewhere.get(place)
             if place in self._senders:
                 self._nudges[place].set()
-            elif (left := self._elsewhere.get(place, 0.0) - self._elapsed()) > 0:
+            elif tried is not None and (left := tried[0] - self._elapsed()) > 0:
                 pause = min(pause, left)
-            elif next_at > now:
-                pause = min(pause, (next_at - now).total_seconds())
+            elif next_at > (due_at if tried is None else now):
+                pause = min(pause, (next_at - due_at).total_seconds())
             else:
                 self._nudges[place] = asyncio.Event()
                 self._senders[place] = asyncio.create_task(self._serve(place))
@@ -223,18 +251,16 @@ class Outbox:
 
     async def _serve(self, place: tuple[str, str]) -> None:
         try:
-            while True:
-                if not await self._take(place):
-                    return
-                row, wait = await self._next(place)
-                if row is not None:
-                    if not await self._deliver(row) and place in self._resting:
-                        break
-                    await asyncio.sleep(self._pace.get(row.platform, 0.0))
+            ahead = await self._take(place)
+            while ahead:
+                ready, wait = await self._choose(place, ahead)
+                if ready:
+                    ahead = await self._send_all(place, ready)
                 elif wait is None:
                     break
                 else:
                     await self._nudged(place, min(wait, self._patience) if self._late else wait)
+                    ahead = await self._take(place)
         except asyncio.CancelledError:
             # Perhaps cut in a sending: not let go, so that the next one knows of the doubt.
             self._leases.pop(place, None)
@@ -250,29 +276,43 @@ class Outbox:
                 await self._leave(place)
             self._leases.pop(place, None)
             self._senders.pop(place, None)
+            self._called |= self._nudges[place].is_set()
             self._wanted.set()
 
-    async def _take(self, place: tuple[str, str]) -> bool:
-        """Be the one replica that sends to this place, also before each message; False: another one is."""
-        return self._is_fresh(place) or await self._ask_for(place)
+    async def _take(self, place: tuple[str, str]) -> list[OutboxRow]:
+        """Be the one replica that sends to this place. Returns what is behind there; nothing if another one is."""
+        self._nudges[place].clear()
+        if self._is_fresh(place):
+            return await self._db.read(lambda tx: self._look(tx, place))
+        return await self._ask_for(place)
+
+    def _look(self, tx: Tx, place: tuple[str, str]) -> list[OutboxRow]:
+        slow = self._pace.get(place[0], 0.0) >= SLOW
+        return outbox.due_in(tx, *place, limit=1 if slow else AHEAD)
 
     def _is_fresh(self, place: tuple[str, str]) -> bool:
         """Whether no other replica can be sending there; a pause of this process ends it."""
         return self._db.is_sqlite or self._elapsed() < self._leases.get(place, 0.0)
 
-    async def _ask_for(self, place: tuple[str, str]) -> bool:
+    async def _ask_for(self, place: tuple[str, str]) -> list[OutboxRow]:
         at, began = self._clock(), self._elapsed()
-        hold = await self._db.run(lambda tx: outbox.take_place(tx, *place, self._owner, at, self._lease))
+
+        def work(tx: Tx) -> tuple[outbox.Hold | None, list[OutboxRow]]:
+            hold = outbox.take_place(tx, *place, self._owner, at, self._lease)
+            return hold, self._look(tx, place) if hold is not None else []
+
+        hold, behind = await self._db.run(work)
         if hold is None:
             self._leases.pop(place, None)
-            self._elsewhere[place] = self._elapsed() + ELSEWHERE
-            return False
+            pause = min(2 * self._elsewhere.get(place, (0.0, ELSEWHERE[0] / 2))[1], ELSEWHERE[1])
+            self._elsewhere[place] = (self._elapsed() + pause, pause)
+            return []
         # Half of it, so that what is sent now is answered before the lease ends.
         self._leases[place] = began + self._lease.total_seconds() / 2
         self._elsewhere.pop(place, None)
         if hold.in_doubt:
             self._doubts[place] = at + timedelta(minutes=1)  # the clocks of replicas differ a little
-        return True
+        return behind
 
     async def _renewing(self) -> None:
         while True:
@@ -294,21 +334,21 @@ class Outbox:
 
     async def _nudged(self, place: tuple[str, str], wait: float) -> None:
         nudge = self._nudges[place]
-        nudge.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await nudge.wait()
 
-    async def _next(self, place: tuple[str, str]) -> tuple[OutboxRow | None, float | None]:
-        """The first message of this place that may go now; else None and seconds until the platform takes more.
+    async def _choose(self, place: tuple[str, str], ahead: list[OutboxRow]) -> tuple[Sequence[OutboxRow], float | None]:
+        """The first messages of this place that may go now; else none, and seconds until the platform takes more.
 
         None twice: nothing here can go before the next look.
         """
-        first = await self._db.read(lambda tx: outbox.due_in(tx, *place))
-        now, wait, blocked = self._clock(), None, False
-        if first and first[0].next_at <= now and self._hold(first[0]) <= 0:
-            return first[0], None
-        behind = await self._db.read(lambda tx: outbox.due_in(tx, *place, limit=WINDOW)) if first else first
+        now = self._clock()
+        ready = list(takewhile(lambda row: row.next_at <= now and self._hold(row) <= 0, ahead))
+        if ready:
+            return ready, None
+        wait, blocked = None, False
+        behind = await self._db.read(lambda tx: outbox.due_in(tx, *place, limit=WINDOW))
         held: list[OutboxRow] = []
         for row in behind:
             early = row.next_at > now
@@ -318,12 +358,32 @@ class Outbox:
                 continue
             hold = self._hold(row)
             if hold <= 0:
-                return row, None
+                return [row], None
             wait = hold if wait is None else min(wait, hold)
             held.append(row)
         if wait is not None:
             await self._sum_up(place, held, wait)
-        return None, wait
+        return (), wait
+
+    async def _send_all(self, place: tuple[str, str], ready: Sequence[OutboxRow]) -> list[OutboxRow]:
+        """Send these in their order, as far as they go. Returns what is behind then; nothing if the place must rest."""
+        began, pace = self._elapsed(), self._pace.get(place[0], 0.0)
+        noted: list[asyncio.Task[None]] = []
+        for row in ready:
+            if noted and (self._hold(row) > 0 or self._elapsed() - began > AHEAD_SECONDS):
+                break
+            record = await self._deliver(row)
+            if record is None:
+                break
+            if row is ready[-1]:
+                await asyncio.gather(*noted)  # before the look, which would find them again
+                behind = await self._write_down_and_look(place, row, record)
+                await asyncio.sleep(pace)
+                return behind
+            noted.append(self._write_down_later(row, record))
+            await asyncio.sleep(pace)
+        await asyncio.gather(*noted)
+        return [] if place in self._resting else await self._take(place)
 
     def _hold(self, row: OutboxRow) -> float:
         """Seconds the platform wants us to wait before this message."""
@@ -352,59 +412,78 @@ class Outbox:
         self._late.clear()
         self._nudges[place].set()
 
-    async def _deliver(self, row: OutboxRow, direct: Message | None = None) -> bool:
-        """Send one message. False: not now. direct: its content, known already; then nobody waits for the record."""
+    async def _deliver(self, row: OutboxRow, direct: Message | None = None) -> _Record | None:
+        """Send one message. Returns what is to be written down of it; None: not now. direct: its content, if known."""
         message = self._spoken(row, direct) if direct is not None else await self._render(row)
         if message is None:
-            await self._db.run(lambda tx: outbox.bury(tx, row, "nothing to show"))
-            return True
+            return lambda tx: outbox.bury(tx, row, "nothing to show")
         digest = digest_of(message)
         if digest == row.last_hash and row.ref:
-            await self._db.run(lambda tx: outbox.sent(tx, row, row.ref, digest))
-            return True
+            return lambda tx: outbox.sent(tx, row, row.ref, digest)
         if not self._is_fresh((row.platform, row.place)):
-            return False
+            return None
         try:
             ref = await self._send(row, message)
         except ChatUnavailable as error:
             await self._later(row, error)
-            return False
+            return None
         except OutcomeUnknown as error:
             self._unsure[row.id] = (row.platform, row.place)
             await self._later(row, ChatUnavailable(error.message))
-            return False
+            return None
         except ChatRejected as error:
             self._unsure.pop(row.id, None)
             log.warning("message_refused", platform=row.platform, kind=row.kind.value, error=error.message)
             said, at = error.message, self._clock()
             await self._db.run(lambda tx: outbox.refused(tx, row, said, at))
             await self._tell_somebody(row, said)
-            return True
+            return lambda tx: None
         self._unsure[row.id] = (row.platform, row.place)  # until it is written down that it arrived
         self._resting.pop((row.platform, row.place), None)
-        if direct is None:
-            await self._arrived(row, ref, digest)
-            return True
-        self._arrivals.append((row, ref, digest))
-        if len(self._arrivals) == 1:
-            recording = asyncio.create_task(self._record_arrivals())
-            self._direct.add(recording)
-            recording.add_done_callback(self._direct.discard)
-        return True
-
-    async def _arrived(self, row: OutboxRow, ref: str, digest: str) -> None:
         at = self._clock()
-        await self._db.together(lambda tx: outbox.arrived(tx, row, ref, digest, at))
+        return lambda tx: outbox.arrived(tx, row, ref, digest, at)
+
+    async def _write_down_and_look(self, place: tuple[str, str], row: OutboxRow, record: _Record) -> list[OutboxRow]:
+        """Write down what became of a message. Returns what is behind there then; if nothing is, the place is left."""
+        self._nudges[place].clear()
+        doubtful = any(where == place and number != row.id for number, where in self._unsure.items())
+
+        def work(tx: Tx) -> list[OutboxRow]:
+            record(tx)
+            behind = self._look(tx, place)
+            if not behind and not doubtful:
+                outbox.leave_place(tx, *place, self._owner)
+            return behind
+
+        behind = await self._db.together(work)
         self._unsure.pop(row.id, None)
+        if not behind and not doubtful:
+            self._leases.pop(place, None)
+        return behind
 
-    async def _record_arrivals(self) -> None:
-        """In one commit for all of a moment: one for each answer would be a third of what a command writes."""
+    def _write_down_later(self, row: OutboxRow, record: _Record) -> asyncio.Task[None]:
+        return self._keep(asyncio.create_task(self._write_down([(row, record)])))
+
+    def _gather(self, row: OutboxRow, record: _Record) -> None:
+        """As `_write_down_later`, in one commit for all of a moment: each by itself is a third of what they write."""
+        self._gathered.append((row, record))
+        if len(self._gathered) == 1:
+            self._keep(asyncio.create_task(self._write_down_gathered()))
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._direct.add(task)
+        task.add_done_callback(self._direct.discard)
+        return task
+
+    async def _write_down_gathered(self) -> None:
         await asyncio.sleep(ARRIVALS)
-        arrivals, self._arrivals, at = self._arrivals, [], self._clock()
+        gathered, self._gathered = self._gathered, []
+        await self._write_down(gathered)
 
+    async def _write_down(self, done: Sequence[tuple[OutboxRow, _Record]]) -> None:
         def work(tx: Tx) -> None:
-            for row, ref, digest in arrivals:
-                outbox.arrived(tx, row, ref, digest, at)
+            for _, record in done:
+                record(tx)
 
         try:
             await self._db.together(work)
@@ -412,7 +491,7 @@ class Outbox:
             # They stay in doubt, so they are looked for before they are sent again.
             log.warning("arrivals_not_recorded", error=error.message)
             return
-        for row, _, _ in arrivals:
+        for row, _ in done:
             self._unsure.pop(row.id, None)
 
     async def _later(self, row: OutboxRow, error: ChatUnavailable) -> None:
@@ -438,7 +517,7 @@ class Outbox:
                     outbox.bury(tx, row, why)
 
         await self._db.run(work)
-        self._wanted.set()
+        self._call()
 
     async def _send(self, row: OutboxRow, message: Message) -> str:
         client = self._clients[row.platform]

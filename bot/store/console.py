@@ -2,7 +2,8 @@
 
 Each message has an `id` for life and a `seq` that grows with every change of any message. Writers take their number
 under a lock held until commit, so numbers become visible in order: whoever has read up to a `seq` never misses a lower
-one.
+one. A sequence would let a reader see 8 before 7 is committed, and miss 7 for ever. On PostgreSQL number and change are
+one statement that commits by itself: a process that is slow or stopped in the middle holds up no other replica.
 """
 
 from __future__ import annotations
@@ -10,21 +11,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, String, Table, Text, func, insert, or_, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    bindparam,
+    column,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
 
 from bot.clock import Clock
+from bot.store.batches import Batches
 from bot.store.database import Database, Tx, UtcDateTime, metadata
 
 PAGE = 200
 """Messages given at once."""
-
-SEQ_LOCK = 0x736C_6970_636F_6E73
-"""PostgreSQL's advisory lock of the change numbers."""
 
 REPLICA_POLL = 1.0
 """Seconds after which another replica's changes are looked for."""
@@ -50,6 +67,43 @@ console_messages = Table(
 )
 
 
+_GIVEN = ("place", "person", "author", "text", "card", "reply_to", "created_at", "dedupe_key")
+_NEXT_SEQ = func.console_next_seq(type_=BigInteger)
+"""On PostgreSQL; it holds the lock until commit."""
+# On SQLite there is one writer at a time, so the highest number is the last one given.
+_HIGHEST = select(func.coalesce(func.max(console_messages.c.seq), 0)).scalar_subquery()
+
+
+def _insert_all() -> Any:
+    """One statement for any number of messages, given as JSON with their order: built once, for building costs more.
+
+    The first of them takes the number under the lock, the others count on from it.
+    """
+    shapes = [column("nth", Integer), *(column(name, console_messages.c[name].type) for name in _GIVEN)]
+    given = func.json_to_recordset(bindparam("messages", type_=JSON)).table_valued(*shapes)
+    given = given.render_derived("given", with_types=True)
+    first = select(_NEXT_SEQ.label("seq")).cte("first")
+    seq = first.c.seq + given.c.nth
+    rows = select(seq, seq, *(given.c[name] for name in _GIVEN)).select_from(first.join(given, true()))
+    filled = postgresql.insert(console_messages).from_select(
+        ["seq", "created_seq", *_GIVEN], rows.order_by(given.c.nth)
+    )
+    return filled.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(console_messages)
+
+
+_INSERT_ALL = _insert_all()
+_INSERT = (
+    sqlite.insert(console_messages)
+    .values(seq=_HIGHEST + 1, created_seq=_HIGHEST + 1)
+    .on_conflict_do_nothing(index_elements=["dedupe_key"])
+    .returning(console_messages)
+)
+_UPDATES = {
+    dialect: update(console_messages).where(console_messages.c.id == bindparam("the_id")).values(seq=number)
+    for dialect, number in (("sqlite", _HIGHEST + 1), ("postgresql", _NEXT_SEQ))
+}
+
+
 @dataclass(frozen=True, slots=True)
 class NewConsoleMessage:
     """A message to be added. dedupe_key: the same one again adds nothing; empty: always adds."""
@@ -61,6 +115,9 @@ class NewConsoleMessage:
     card: Mapping[str, Any] | None = None
     reply_to: int | None = None
     dedupe_key: str = ""
+
+
+_Dated = tuple[NewConsoleMessage, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +145,28 @@ class ConsoleStore:
         self._db = db
         self._clock = clock
         self._waiting: set[asyncio.Event] = set()
+        self._adding: Batches[_Dated, ConsoleMessage] = Batches(self._add_all)
         self._closed = False
 
     async def add(self, message: NewConsoleMessage) -> ConsoleMessage:
         """Store a message, or return the one that has its dedupe key already."""
+        # Always with a key, because the statement may be run again when its answer was lost.
+        keyed = message if message.dedupe_key else replace(message, dedupe_key=f"once:{uuid4().hex}")
         at = self._clock()
-        stored = await self._db.run(lambda tx: add(tx, message, at))
+        if self._db.is_sqlite:
+            stored = await self._db.together(lambda tx: add_all(tx, [(keyed, at)])[0])
+        else:
+            stored = await self._adding.add((keyed, at))
         self._wake()
         return stored
+
+    async def _add_all(self, messages: Sequence[_Dated]) -> list[ConsoleMessage]:
+        return await self._db.at_once(lambda tx: add_all(tx, messages))
 
     async def edit(self, message_id: int, text: str, card: Mapping[str, Any] | None) -> bool:
         """Replace a message's content. False: there is no such message."""
         at = self._clock()
-        found = await self._db.run(lambda tx: edit(tx, message_id, text, card, at))
+        found = await self._db.at_once(lambda tx: edit(tx, message_id, text, card, at))
         self._wake()
         return found
 
@@ -179,36 +245,43 @@ async def _wait(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
-def add(tx: Tx, message: NewConsoleMessage, at: datetime) -> ConsoleMessage:
-    """Store a message, or return the one that has its dedupe key already."""
-    seq = _next_seq(tx)  # also the lock under which the look-up below stays true
-    if message.dedupe_key and (known := _one(tx, console_messages.c.dedupe_key == message.dedupe_key)):
-        return known
-    statement = insert(console_messages).values(
-        seq=seq,
-        created_seq=seq,
-        place=message.place,
-        person=message.person,
-        author=message.author,
-        text=message.text,
-        card=dict(message.card) if message.card is not None else None,
-        reply_to=message.reply_to,
-        created_at=at,
-        dedupe_key=message.dedupe_key or None,
-    )
-    return _row(tx.execute(statement.returning(console_messages)).one())
+def add_all(tx: Tx, messages: Sequence[_Dated]) -> list[ConsoleMessage]:
+    """Store messages with dedupe keys, or find those that are here already. One statement, if all are new."""
+    keys = [message.dedupe_key for message, _ in messages]
+    if tx.dialect.name == "sqlite":
+        rows = [row for one in messages for row in tx.execute(_INSERT, _values(*one))]
+    else:
+        given = [_values(*one) | {"nth": nth, "created_at": one[1].isoformat()} for nth, one in enumerate(messages)]
+        rows = list(tx.execute(_INSERT_ALL, {"messages": given}))
+    stored = {row.dedupe_key: _row(row) for row in rows}
+    if repeats := [key for key in keys if key not in stored]:
+        known = select(console_messages).where(console_messages.c.dedupe_key.in_(repeats))
+        stored |= {row.dedupe_key: _row(row) for row in tx.execute(known)}
+    return [stored[key] for key in keys]
+
+
+def _values(message: NewConsoleMessage, at: datetime) -> dict[str, Any]:
+    return {
+        "place": message.place,
+        "person": message.person,
+        "author": message.author,
+        "text": message.text,
+        "card": dict(message.card) if message.card is not None else None,
+        "reply_to": message.reply_to,
+        "created_at": at,
+        "dedupe_key": message.dedupe_key,
+    }
 
 
 def edit(tx: Tx, message_id: int, text: str, card: Mapping[str, Any] | None, at: datetime) -> bool:
     """Replace a message's content; the same content again is no change. False: there is no such message."""
-    seq = _next_seq(tx)
     known = get(tx, message_id)
     if known is None:
         return False
     new_card = dict(card) if card is not None else None
     if (known.text, known.card) != (text, new_card):
-        statement = update(console_messages).where(console_messages.c.id == message_id)
-        tx.execute(statement.values(seq=seq, text=text, card=new_card, edited_at=at))
+        values = {"the_id": message_id, "text": text, "card": new_card, "edited_at": at}
+        tx.execute(_UPDATES[tx.dialect.name], values)
     return True
 
 
@@ -263,13 +336,6 @@ def unread(tx: Tx, seen: Mapping[str, int]) -> dict[str, int]:
     query = select(c.person, func.count()).where(or_(*newer), c.author != c.person).group_by(c.person)
     counts = {row[0]: row[1] for row in tx.execute(query)}
     return {person: counts.get(person, 0) for person in seen}
-
-
-def _next_seq(tx: Tx) -> int:
-    if tx.dialect.name == "postgresql":
-        # Held until commit: a sequence would let a reader see 8 before 7 is committed, and miss 7 for ever.
-        tx.execute(select(func.pg_advisory_xact_lock(SEQ_LOCK)))
-    return last_seq(tx) + 1
 
 
 def _visible(person: str, place: str) -> list[ColumnElement[bool]]:

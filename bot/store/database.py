@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.types import TypeDecorator
 
 from bot.errors import ProviderUnavailable, SlipwayError
+from bot.store.batches import Batches
 
 T = TypeVar("T")
 Tx = Connection
@@ -43,9 +44,6 @@ POSTGRES_THREADS = 8
 
 LAST = "slipway_last"
 """Where an open transaction keeps what is done once at its end: function -> what it is given."""
-GROUP = 100
-"""How many small works share one transaction at most."""
-_Work = tuple[Callable[[Connection], Any], "asyncio.Future[Any]"]
 
 SENDER = "slipway_sender"
 """The execution option that names the sender of signals."""
@@ -113,8 +111,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock_file: int | None = None
-        self._waiting: list[_Work] = []
-        self._grouping: asyncio.Task[None] | None = None
+        self._together: Batches[Callable[[Tx], Any], Any] = Batches(self._run_all)
         self.sender = uuid4().hex[:16]
         if self.is_sqlite:
             self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE")
@@ -131,6 +128,7 @@ class Database:
                 connect_args={"connect_timeout": 5, "options": "-c timezone=UTC -c lock_timeout=5s"},
             )
             self._write_threads = self._read_threads = ThreadPoolExecutor(POSTGRES_THREADS, "db")
+        self._at_once = self._writer if self.is_sqlite else self._writer.execution_options(isolation_level="AUTOCOMMIT")
 
     def claim_file(self) -> None:
         """Make this process the only one on an SQLite file (an advisory lock beside it, held for life).
@@ -160,44 +158,25 @@ class Database:
         """
         return await asyncio.get_running_loop().run_in_executor(self._write_threads, self.run_sync, fn)
 
+    async def at_once(self, fn: Callable[[Tx], T]) -> T:
+        """As `run`, with each statement committed by itself on PostgreSQL; it may be run again although it was done.
+
+        So a lock that a statement takes is held while the server is at it, never while this process is held up.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._write_threads, _transact, self._at_once, fn, False
+        )
+
     async def together(self, fn: Callable[[Tx], T]) -> T:
         """As `run`, in one transaction with whatever else waits for it now: one commit for a burst of small works.
 
         If one of them fails, each is run by itself, so that none suffers for another.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((fn, future))
-        if self._grouping is None or self._grouping.done():
-            self._grouping = asyncio.create_task(self._work_off())
-        value: T = await future
+        value: T = await self._together.add(fn)
         return value
 
-    async def _work_off(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
-
-            def work(tx: Tx, group: list[_Work] = group) -> list[Any]:
-                return [fn(tx) for fn, _ in group]
-
-            try:
-                values = await self.run(work)
-            except Exception as error:
-                await self._one_by_one(group, error)
-            else:
-                for (_, future), value in zip(group, values, strict=True):
-                    if not future.done():
-                        future.set_result(value)
-
-    async def _one_by_one(self, group: list[_Work], error: Exception) -> None:
-        for fn, future in group:
-            if future.done():
-                continue
-            try:
-                if len(group) == 1:
-                    raise error
-                future.set_result(await self.run(fn))
-            except Exception as own:
-                future.set_exception(own)
+    async def _run_all(self, works: Sequence[Callable[[Tx], Any]]) -> list[Any]:
+        return await self.run(lambda tx: [work(tx) for work in works])
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn` in one reading transaction. Raises DatabaseUnavailable."""

@@ -553,7 +553,6 @@ def votes_of(tx: Tx, deployment_id: int) -> list[Vote]:
 
 def touch_cards(tx: Tx, deployment_id: int, at: datetime) -> None:
     """Every message about this deployment wants to be rendered again."""
-    announce(tx, Topic.OUTBOX)
     tx.execute(
         update(outbox)
         .where(outbox.c.deployment_id == deployment_id, outbox.c.dead.is_(False))

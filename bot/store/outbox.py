@@ -124,7 +124,6 @@ def show(tx: Tx, notice: NewNotice, at: datetime) -> None:
         return
     values = {"content": notice.content, "wanted": outbox.c.wanted + 1}
     tx.execute(update(outbox).where(outbox.c.key == notice.key, outbox.c.dead.is_(False)).values(values))
-    announce(tx, Topic.OUTBOX)
 
 
 def put_held(tx: Tx, notice: NewNotice, at: datetime, until: datetime) -> OutboxRow | None:
@@ -167,7 +166,6 @@ def forget_holds(tx: Tx, at: datetime) -> None:
 
 
 def _put(tx: Tx, notice: NewNotice, at: datetime, next_at: datetime) -> int | None:
-    announce(tx, Topic.OUTBOX)
     values = {
         "key": notice.key,
         "platform": notice.platform,
@@ -209,6 +207,14 @@ def leave_place(tx: Tx, platform: str, place: str, owner: str) -> None:
     if tx.dialect.name != "sqlite":
         here = and_(senders.c.platform == platform, senders.c.place == place, senders.c.owner == owner)
         tx.execute(delete(senders).where(here))
+
+
+def hand_over(tx: Tx) -> None:
+    """Have the other replicas look, because this process sends nothing (more).
+
+    Otherwise nobody is told: whoever stores a message sends it, unless it dies, and then the others find it in time.
+    """
+    announce(tx, Topic.OUTBOX)
 
 
 def places_behind(tx: Tx, platforms: list[str]) -> list[tuple[str, str, datetime]]:

@@ -180,7 +180,15 @@ senders = Table(
 )
 
 _due = (outbox.c.wanted > outbox.c.sent) & outbox.c.dead.is_(False)
-Index("ix_outbox_due", outbox.c.id, sqlite_where=text("wanted > sent AND dead = 0"), postgresql_where=_due)
+# By place: what was sent leaves traces in an index until they are cleared away, and other places need not read them.
+Index(
+    "ix_outbox_behind",
+    outbox.c.platform,
+    outbox.c.place,
+    outbox.c.id,
+    sqlite_where=text("wanted > sent AND dead = 0"),
+    postgresql_where=_due,
+)
 
 audit = Table(
     "audit",

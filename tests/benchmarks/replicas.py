@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -24,13 +25,16 @@ import aiohttp
 from sqlalchemy import func, select, update
 
 from bot.clock import utc_now
-from bot.deployments.model import Data, Emergency, State
+from bot.deployments.model import Data, Emergency, State, release_subject
 from bot.store import deployments as rows
+from bot.store import outbox
 from bot.store.database import Database, Tx
+from bot.store.outbox import Notice
 from bot.store.tables import deployments, inbox
+from bot.store.tables import outbox as messages
 from tests.support.chaos import Replica, database, ready
 from tests.support.rows import new_deployment
-from tests.support.world import make_world
+from tests.support.world import PEOPLE, make_world
 
 WAITING = 1000
 LEASE = timedelta(seconds=10)
@@ -58,25 +62,48 @@ async def load(replicas: list[Replica], seconds: float) -> list[float]:
     return [100 * (cpu_seconds(one) - was) / seconds for one, was in zip(replicas, before, strict=True)]
 
 
+RULE = {"name": "four-eyes", "environments": ["prod"], "seats": [{"roles": "team_lead"}], "remind_after": "1h"}
+
+
 def wait_for_approval(tx: Tx) -> None:
-    """A thousand deployments that wait for a click that never comes."""
-    at = utc_now()
+    """A thousand deployments that wait for a lead whom they ask, as `/deploy` makes them."""
+    at, subject = utc_now(), release_subject("", "c" * 40)
     question = Emergency(
-        rule="r", needed=1, subject="s", asked_at=at, expires_at=at + timedelta(hours=8), pass_minutes=60
+        rule="four-eyes",
+        approvals=("four-eyes",),
+        needed=1,
+        subject=subject,
+        asked_at=at,
+        expires_at=at + timedelta(hours=8),
+        pass_minutes=60,
     )
     for number in range(WAITING):
         data = Data(emergency=question)
         rows.create(tx, new_deployment(f"w{number}", State.AWAITING_APPROVAL, f"s{number}", data), at)
 
 
-TOKEN = "0123456789abcdef-owner"
+async def asked(db: Database) -> None:
+    """Until the lead has got every question."""
+    query = select(func.count()).select_from(messages).where(messages.c.kind == Notice.APPROVAL.value)
+
+    def got(tx: Tx) -> int:
+        return int(tx.execute(query).scalar_one()) - outbox.lag(tx)
+
+    while await db.read(got) < WAITING:
+        await asyncio.sleep(0.5)
+
+
 CLIENTS = 64
+"""How many people type, each in the personal chat: a channel is one queue, whoever sends to it."""
+TOKEN = "0123456789abcdef-owner"
+TOKENS = {f"person{number}": f"{TOKEN}{number}" for number in range(CLIENTS)}
+NUMBERS = itertools.count()
 
 
-async def ask(session: aiohttp.ClientSession, url: str, number: int) -> float:
+async def ask(session: aiohttp.ClientSession, url: str, person: str) -> float:
     """Seconds until a command was taken by the console."""
-    body = {"person": "owner", "place": "#releases", "text": "/why app prod"}
-    headers = {"Authorization": f"Bearer {TOKEN}", "Idempotency-Key": f"{url}-{number}-{time.time()}"}
+    body = {"person": person, "place": "@slipway", "text": "/why app prod"}
+    headers = {"Authorization": f"Bearer {TOKENS[person]}", "Idempotency-Key": f"{next(NUMBERS)}"}
     began = time.perf_counter()
     async with session.post(f"{url}/console/api/messages", json=body, headers=headers) as answer:
         assert answer.status == 202, await answer.text()
@@ -86,7 +113,7 @@ async def ask(session: aiohttp.ClientSession, url: str, number: int) -> float:
 async def acknowledged(url: str, count: int = 300) -> float:
     """The 99th percentile of so many acknowledgements, one after the other, in milliseconds."""
     async with aiohttp.ClientSession() as session:
-        found = sorted([await ask(session, url, number) for number in range(count)])
+        found = sorted([await ask(session, url, "person0") for _ in range(count)])
     return found[int(count * 0.99)] * 1000
 
 
@@ -105,22 +132,21 @@ def unanswered(tx: Tx) -> int:
 async def carried(db: Database, urls: list[str], seconds: float) -> float:
     """Commands answered in a second while many people type as fast as they can, spread over these replicas.
 
-    Until the last is answered: what is only taken is not carried, and must not count for who comes next.
+    Until the last answer has arrived: what is only taken is not carried, and must not count for who comes next.
     """
     began = time.monotonic()
     stop = began + seconds
 
-    async def person(session: aiohttp.ClientSession, number: int) -> None:
-        turn = 0
+    async def types(session: aiohttp.ClientSession, number: int, person: str) -> None:
         while time.monotonic() < stop:
-            await ask(session, urls[(number + turn) % len(urls)], number * 1_000_000 + turn)
-            turn += 1
+            await ask(session, urls[number % len(urls)], person)
+            number += 1
 
     before = await db.read(answered)
     async with aiohttp.ClientSession() as session:
-        await asyncio.gather(*(person(session, number) for number in range(CLIENTS)))
-    while await db.read(unanswered):
-        await asyncio.sleep(0.1)
+        await asyncio.gather(*(types(session, number, person) for number, person in enumerate(TOKENS)))
+    while await db.read(unanswered) or await db.read(outbox.lag):
+        await asyncio.sleep(0.05)
     return (await db.read(answered) - before) / (time.monotonic() - began)
 
 
@@ -212,12 +238,14 @@ async def compared(db: Database, urls: list[str], seconds: float) -> tuple[float
 
 async def measure(directory: Path, seconds: float) -> None:
     """Print the figures."""
-    world = make_world(directory / "world")
+    people = {name: {"name": name.title()} for name in (*PEOPLE, *TOKENS)}
+    services = ("app", *(f"s{number}" for number in range(WAITING)))
+    world = make_world(directory / "world", services, people=people, approvals=[RULE])
     with database() as server:
         url = server.server.url("chaos")
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         tokens = directory / "tokens"
-        tokens.write_text(f"owner: {TOKEN}\n")
+        tokens.write_text("".join(f"{person}: {token}\n" for person, token in TOKENS.items()))
         environment = kept | {
             "SLIPWAY_CONFIG": str(world.directory),
             "SLIPWAY_DATABASE_URL": url,
@@ -237,6 +265,7 @@ async def measure(directory: Path, seconds: float) -> None:
             print(f"idle: {idle[0]:.2f} and {idle[1]:.2f} % of a core, {memory:.0f} MB each")
             quick = await acknowledged(replicas[0].url)
             await db.run(wait_for_approval)
+            await asked(db)
             await asyncio.sleep(3)
             busy, more = await load(replicas, seconds), memory_mb(replicas[0])
             print(f"{WAITING} waiting: {busy[0]:.2f} and {busy[1]:.2f} % of a core, {more - memory:+.0f} MB")

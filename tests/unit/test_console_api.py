@@ -17,8 +17,8 @@ import pytest
 from pydantic import SecretStr
 from starlette.requests import Request
 
-from bot.store.console import ConsoleStore, NewConsoleMessage
-from bot.store.database import Database
+from bot.store.console import ConsoleStore, NewConsoleMessage, add_all
+from bot.store.database import Database, Tx
 from bot.web.answers import BODY_LIMIT, ApiError
 from bot.web.console_access import FAILURE_WINDOW, FAILURES, Access, is_loopback
 from notifiers.base import ChatRejected
@@ -719,6 +719,36 @@ async def test_a_reader_never_misses_a_lower_number(postgres_url: str, tmp_path:
     for db in (made.db, *others):
         db.close()
     assert seen == list(range(1, 91))
+
+
+async def test_a_writer_that_is_held_up_holds_nobody_up(postgres_url: str, tmp_path: Path, clock: FakeClock) -> None:
+    """A replica may be stopped right after its message was stored; the numbers' lock must not stay with it."""
+    made = make_playground(tmp_path, url=postgres_url, clock=clock)
+    other = Database(postgres_url)
+
+    def held_up(tx: Tx) -> int:
+        first = add_all(tx, [(NewConsoleMessage("#releases", "owner", "first", dedupe_key="1"), clock())])
+        later = [(NewConsoleMessage("#releases", "lead", "second", dedupe_key="2"), clock())]
+        return other.run_sync(lambda elsewhere: add_all(elsewhere, later))[0].seq - first[0].seq
+
+    assert await made.db.at_once(held_up) == 1
+    for db in (made.db, other):
+        db.close()
+
+
+async def test_a_burst_is_stored_once_each_and_in_order(playground: Playground, clock: FakeClock) -> None:
+    """Many at once are one statement; a repeat among them gives the message it repeats."""
+    store, keys = playground.store, [*range(50), 7, 7]
+    messages = [NewConsoleMessage("#releases", "owner", f"{key}", dedupe_key=f"k{key}") for key in keys]
+    card = {"title": "a card", "buttons": []}
+    given = [store.add(replace(one, card=card if one.text == "3" else None, reply_to=9)) for one in messages]
+    stored = await asyncio.gather(*given)
+    assert [one.text for one in stored] == [f"{key}" for key in keys]
+    assert {one.id for one in stored[50:]} == {stored[7].id}
+    shown = await store.changes("owner", "#releases", 0)
+    assert [one.text for one in shown] == [f"{number}" for number in range(50)]
+    assert (shown[3].card, shown[4].card, shown[4].reply_to, shown[4].edited_at) == (card, None, 9, None)
+    assert shown[4].created_at == clock()
 
 
 async def test_streams_of_another_replica_wake_up(postgres_url: str, tmp_path: Path, clock: FakeClock) -> None:

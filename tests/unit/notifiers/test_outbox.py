@@ -194,3 +194,26 @@ async def test_a_burst_at_another_replica_is_one_look_here(bench: Bench, monkeyp
         while not looks:
             await asyncio.sleep(0.01)
     assert looks <= 2
+
+
+async def test_a_burst_in_one_place_is_read_in_few_looks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look for every message would cost as much as sending it, and more the longer the queue is."""
+    looks = 0
+    look = outbox.due_in
+
+    def counted(tx: Tx, platform: str, place: str, limit: int = 1) -> list[outbox.OutboxRow]:
+        nonlocal looks
+        looks += 1
+        return look(tx, platform, place, limit)
+
+    def burst(tx: Tx) -> None:
+        for number in range(60):
+            content = {"text": str(number), "card": None}
+            outbox.put(tx, NewNotice(str(number), "console", "#a", Notice.MESSAGE, content=content), bench.clock())
+
+    monkeypatch.setattr(outbox, "due_in", counted)
+    await bench.db.run(burst)
+    bench.outbox.poke()
+    await bench.quiet()
+    assert bench.chat.shown == {"#a": [str(number) for number in range(60)]}
+    assert looks <= 6

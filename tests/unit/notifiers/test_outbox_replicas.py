@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from bot.store import outbox
 from bot.store.database import Database, Tx
 from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
+from bot.store.signals import Signals, Topic
 from notifiers.card import Message
-from notifiers.outbox import Outbox
+from notifiers.outbox import THEIRS, Outbox
 from tests.fakes.chat import ForgetfulChat
+from tests.support import FakeClock
 from tests.support.world import make_world
 
 
@@ -46,10 +48,10 @@ class Bench:
         self.replicas = [Replica(url, catalog, self.chat) for _ in range(2)]
         self.db = self.replicas[0].db
 
-    async def put(self, text: str, place: str = "#a") -> None:
+    async def put(self, text: str, place: str = "#a", at: datetime | None = None) -> None:
         content = {"text": text, "card": None}
         notice = NewNotice(text, "console", place, Notice.MESSAGE, content=content)
-        await self.db.run(lambda tx: outbox.put(tx, notice, utc_now()))
+        await self.db.run(lambda tx: outbox.put(tx, notice, at or utc_now()))
 
     async def quiet(self) -> None:
         async with asyncio.timeout(30):
@@ -111,6 +113,34 @@ async def test_a_place_in_other_hands_is_left_alone_until_they_let_go(bench: Ben
     await bench.db.run(lambda tx: outbox.leave_place(tx, "console", "#a", "other"))
     await bench.quiet()
     assert bench.chat.shown["#a"] == ["hello"]
+
+
+async def test_what_another_replica_has_just_stored_is_left_to_it(bench: Bench, clock: FakeClock) -> None:
+    """It sends that itself; two that reach for every message would each do half of the other's work."""
+    poller = bench.replicas[0].outbox
+    poller._clock, poller._called = clock, False
+    await bench.put("hello", at=clock())
+    assert await poller._round() == pytest.approx(THEIRS)
+    assert not poller._senders
+    clock.advance(timedelta(seconds=THEIRS))
+    await poller._round()
+    await bench.quiet()
+    assert bench.chat.shown == {"#a": ["hello"]}
+
+
+async def test_a_replica_that_stops_has_the_others_look(bench: Bench) -> None:
+    """What it leaves behind is not left to it any more."""
+    heard: asyncio.Queue[tuple[Topic, int]] = asyncio.Queue()
+    leaving, staying = bench.replicas
+    signals = Signals(staying.db, lambda topic, number: heard.put_nowait((topic, number)))
+    signals.start()
+    await signals.listening.wait()
+    for topic in Topic:
+        assert await heard.get() == (topic, 0)
+    await leaving.outbox.start()
+    await leaving.outbox.stop()
+    assert await asyncio.wait_for(heard.get(), 10) == (Topic.OUTBOX, 0)
+    await signals.stop()
 
 
 async def test_a_kind_of_message_of_a_newer_slipway_is_left_to_it(bench: Bench) -> None:
