@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from bot.app import App, Outside
 from bot.deployments.model import State
+from bot.store import holds
 from tests.acceptance.test_argocd import GRAY, fake, make_argo_world
 from tests.fakes.argocd import TOKEN, FakeArgoCD
 from tests.support.running import POLL, Running, settings_for
@@ -152,16 +153,19 @@ async def test_an_alert_holds_a_gray_release(tmp_path: Path, fake: FakeArgoCD, w
 
 
 async def test_an_alert_after_full_keeps_it_from_being_done(tmp_path: Path, world: World) -> None:
-    """What fires within the settling time and does not stop is a failure of the release."""
+    """What fires within the settling time and does not stop is a failure of the release, here the first: it locks."""
     world.write_root(defaults=_patient(world))
     async with alerted(world) as (bot, alertmanager):
         await bot.say("owner", "/deploy app prod")
         await bot.reaches(State.VERIFYING)
         await alertmanager.tell("firing")
         seen = await bot.ends()
+        (lock,) = await bot.app.db.read(holds.all_locks)
     assert seen.state is State.FAILED
     assert seen.data.failure is not None
     assert "It runs, but the alert HighErrorRate is firing" in seen.data.failure.message
+    assert (lock.what, lock.holder) == ("app/prod", "slipway")
+    assert "nothing ran there before: It runs, but the alert HighErrorRate" in lock.reason
 
 
 def _patient(world: World) -> dict[str, object]:

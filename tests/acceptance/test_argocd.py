@@ -20,6 +20,7 @@ from bot.catalog.load import load_catalog
 from bot.deployments.model import State
 from bot.doctor import examine, said
 from bot.settings import Settings
+from bot.store import holds
 from tests.fakes.argocd import TOKEN, FakeArgoCD, running_argocd
 from tests.fakes.prometheus import running_prometheus
 from tests.fakes.repositories import git
@@ -227,8 +228,8 @@ async def test_no_data_at_gray_waits_although_its_time_is_over(tmp_path: Path, f
     assert fake.actions == [("Rollout/app-prod", "resume")]
 
 
-async def test_metrics_that_go_bad_after_full_go_back_too(tmp_path: Path, fake: FakeArgoCD) -> None:
-    """The settling time is there for what shows only under all of the traffic."""
+async def test_metrics_that_go_bad_after_full_fail_a_first_release_and_lock(tmp_path: Path, fake: FakeArgoCD) -> None:
+    """The settling time is there for what shows only under all of the traffic; nothing ran before to go back to."""
     world = make_argo_world(tmp_path / "world", GRAY | METRICS | {"settle": "60s"})
     async with running_prometheus() as prometheus, slipway(world, fake, prometheus.url) as bot:
         prometheus.answers["success_of_app"] = "1"
@@ -236,9 +237,12 @@ async def test_metrics_that_go_bad_after_full_go_back_too(tmp_path: Path, fake: 
         await bot.reaches(State.VERIFYING)
         prometheus.answers["success_of_app"] = "0.2"
         seen = await bot.ends()
+        (lock,) = await bot.app.db.read(holds.all_locks)
     assert seen.state is State.FAILED
     assert seen.data.failure is not None
     assert "the metrics are bad: success is 0.2" in seen.data.failure.message
+    assert (lock.what, lock.holder) == ("app/prod", "slipway")
+    assert "nothing ran there before: It runs, but the metrics are bad" in lock.reason
 
 
 async def test_a_crash_loop_under_a_healthy_application_goes_back(tmp_path: Path, fake: FakeArgoCD) -> None:
