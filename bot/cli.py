@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -15,7 +15,7 @@ import typer
 
 from bot import __version__
 from bot.errors import SlipwayError
-from bot.lean import keep_out_terminals, settle
+from bot.lean import starting
 
 app = typer.Typer(help="Release management from your chat.", no_args_is_help=True, add_completion=False)
 audit_app = typer.Typer(help="The append-only audit log.", no_args_is_help=True)
@@ -55,14 +55,15 @@ def serve(
     console: Annotated[bool | None, typer.Option("--console/--no-console", help="The browser chat.")] = None,
 ) -> None:
     """Run Slipway for a catalog directory."""
-    keep_out_terminals()
-    from bot.settings import read_settings
+    with starting() as settled:
+        from bot.settings import read_settings
 
-    settings = read_settings(os.environ, config=_directory(config), data=data, host=host, port=port, console=console)
-    _run(_serve(settings))
+        directory = _directory(config)
+        settings = read_settings(os.environ, config=directory, data=data, host=host, port=port, console=console)
+        _run(_serve(settings, settled))
 
 
-async def _serve(settings: Any) -> None:
+async def _serve(settings: Any, settled: Callable[[], None]) -> None:
     from bot.app import App
     from bot.logging import set_up_logging
     from bot.startup import NotSetUp, everything, refuse_if_half
@@ -81,7 +82,7 @@ async def _serve(settings: Any) -> None:
     except SlipwayError as error:
         raise error if isinstance(error, NotSetUp) else everything(settings, error) from None
     await application.start()
-    settle()
+    settled()
     try:
         await serve(application.asgi, bound, lambda: _ready(settings.host, bound.getsockname()[1]), application.hang_up)
     finally:
@@ -97,10 +98,14 @@ def demo(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
     """Try everything on this machine: three real services, a chat in the browser, no account."""
-    keep_out_terminals()
-    from bot.demo.run import run_demo
+    with starting() as settled:
+        from bot.demo.run import run_demo
 
-    _run(run_demo(directory.absolute(), port, not no_browser, _ready))
+        def ready(host: str, port: int) -> None:
+            settled()
+            _ready(host, port)
+
+        _run(run_demo(directory.absolute(), port, not no_browser, ready))
 
 
 def _ready(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 FOR_TERMINALS = ("rich", "pygments")
@@ -23,9 +23,32 @@ def keep_out_terminals() -> None:
             importlib.import_module(name)
 
 
-def settle() -> None:
-    """Leave what was made so far out of later searches for garbage, which halt everybody: nearly all of it stays."""
-    gc.freeze()
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile: starting and loading make many objects that all stay, and looking takes long."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@contextmanager
+def starting() -> Iterator[Callable[[], None]]:
+    """Start without what is for terminals, and without looking for garbage until what is given here is called.
+
+    What was made so far is left out of later searches, too, which halt everybody: nearly all of it stays.
+    """
+    keep_out_terminals()
+    with without_collection():
+
+        def settled() -> None:
+            gc.freeze()
+            gc.enable()
+
+        yield settled
 
 
 @contextmanager

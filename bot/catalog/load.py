@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from bot.catalog.problems import CatalogProblems, Problem
 from bot.catalog.references import Known, Names, check_root, check_scopes, check_service, names_of
 from bot.catalog.written import Root, ServiceFile, read_root, read_services
 from bot.clock import utc_now
+from bot.lean import without_collection
 from bot.policy.approvals import eligible
 from bot.policy.scopes import matches_service
 
@@ -79,7 +78,7 @@ class Loader:
         Raises:
             CatalogProblems: it is wrong.
         """
-        with _without_collection():
+        with without_collection():
             return self._load(listing or list_files(self._directory))
 
     def digest(self, listing: Listing) -> str:
@@ -262,15 +261,3 @@ def _unsatisfied(catalog: Catalog, rule: EmergencyRule) -> tuple[str, int] | Non
         if count < rule.count:
             return service.name, count
     return None
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Loading makes many objects that all stay: looking for garbage among them takes half of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
