@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from bot.catalog.model import Catalog, Person
 from bot.clock import Clock
@@ -53,6 +53,12 @@ class Arg:
     option: bool = False
     label: str = ""
     lead: str = ""
+
+
+class Args(BaseModel):
+    """Base of what a command is given: frozen, and made ready when the command is first typed, not at every start."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,7 @@ class Command:
     summary: str
     example: str
     permission: Permission
-    args: type[BaseModel]
+    args: type[Args]
     run: Run
     aliases: tuple[str, ...] = ()
     notes: str = ""

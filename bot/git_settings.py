@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from bot.wholeness import say
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class GitSettings(BaseModel):
     """Names of the environment variables are the aliases."""
+
+    model_config = ConfigDict(defer_build=True)
 
     git_credentials_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_CREDENTIALS_FILE")
     git_ssh_key_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_SSH_KEY_FILE")

@@ -17,7 +17,7 @@ URL = r"^https?://[^\s/?#@]+/?$"
 class ListenerSettings(BaseModel):
     """Names of the environment variables are the aliases."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True, defer_build=True)
 
     dingtalk_robots: SecretStr | None = Field(default=None, alias="DINGTALK_ROBOTS")
     dingtalk_app_key: str = Field(default="", alias="DINGTALK_APP_KEY")

@@ -34,7 +34,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 class Settings(CiSettings, ListenerSettings, GitSettings):
     """Names of the environment variables are the aliases."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True, defer_build=True)
 
     config: Path = Field(alias="SLIPWAY_CONFIG")
     data: Path | None = Field(default=None, alias="SLIPWAY_DATA")

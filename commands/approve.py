@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import BaseModel
-
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply, Tools
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply, Tools
 from bot.deployments.model import Deployment, State, parse_ref
 from bot.deployments.service import words
 from bot.errors import BadInput
@@ -15,7 +13,7 @@ from bot.policy.model import Permission
 from bot.store import deployments as rows
 
 
-class VoteArgs(BaseModel, frozen=True):
+class VoteArgs(Args):
     """deployment may be left out if exactly one waits."""
 
     deployment: Annotated[str, Arg(ArgKind.DEPLOYMENT)] = ""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_service
 from bot.catalog.model import Kind, Service, Target
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import Deployment
 from bot.deployments.service import Started, Wish, words
 from bot.errors import BadInput
@@ -17,7 +15,7 @@ from bot.policy.model import Permission
 from commands.deploy import author_of, resolve
 
 
-class BuildArgs(BaseModel, frozen=True):
+class BuildArgs(Args):
     """What the caller typed, in order."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]

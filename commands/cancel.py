@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import HOLDS_TARGET, State
 from bot.deployments.service import words
 from bot.policy.model import Permission
@@ -15,7 +13,7 @@ from commands.approve import one_deployment
 CANCELLABLE = (State.AWAITING_APPROVAL, State.QUEUED, *sorted(HOLDS_TARGET))
 
 
-class CancelArgs(BaseModel, frozen=True):
+class CancelArgs(Args):
     """deployment may be left out if exactly one is on its way."""
 
     deployment: Annotated[str, Arg(ArgKind.DEPLOYMENT)] = ""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_environment, find_service
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Kind, Service, Target
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.service import Wish, words
 from bot.errors import BadInput
 from bot.policy.model import Outcome, Permission, Verdict
@@ -21,7 +19,7 @@ from bot.times import parse_when, say_when
 from notifiers.card import Card
 
 
-class DeployArgs(BaseModel, frozen=True):
+class DeployArgs(Args):
     """What the caller typed, in order."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]

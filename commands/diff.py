@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.load import resolve_repo
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.errors import BadInput
 from bot.policy.model import Permission
 from bot.store import deployments as rows
@@ -18,7 +16,7 @@ from notifiers.card import Card
 MOST = 20
 
 
-class DiffArgs(BaseModel, frozen=True):
+class DiffArgs(Args):
     """other: left out, the one before it in order."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]

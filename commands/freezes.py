@@ -6,11 +6,9 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_environment, find_service
 from bot.catalog.model import OF_RELEASES, Freeze, Service, Window
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.errors import BadInput
 from bot.policy.foreign import Conflict, conflicts, times_change
 from bot.policy.model import Facts, Permission
@@ -25,7 +23,7 @@ MOST = 20
 MOST_CONFLICTS = 5
 
 
-class FreezeArgs(BaseModel, frozen=True):
+class FreezeArgs(Args):
     """Without a service or environment, everything. until: any way `parse_when` understands; none: until lifted."""
 
     name: Annotated[str, Arg(ArgKind.TEXT, label="name")]
@@ -41,13 +39,13 @@ class FreezeArgs(BaseModel, frozen=True):
     exempt: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""
 
 
-class UnfreezeArgs(BaseModel, frozen=True):
+class UnfreezeArgs(Args):
     """The freeze's name, or its number as in f-3."""
 
     name: Annotated[str, Arg(ArgKind.TEXT, label="name")]
 
 
-class WindowsArgs(BaseModel, frozen=True):
+class WindowsArgs(Args):
     """Both may be left out."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)] = ""

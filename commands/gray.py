@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import Deployment, State
 from bot.policy.model import Permission
 from commands.approve import one_deployment
@@ -18,14 +16,14 @@ def _waits(seen: Deployment) -> bool:
     return seen.state is State.GRAY or (seen.data.asks is not None and seen.data.asks.is_open)
 
 
-class ContinueArgs(BaseModel, frozen=True):
+class ContinueArgs(Args):
     """deployment may be left out if exactly one waits; full: past every further pause."""
 
     deployment: Annotated[str, Arg(ArgKind.DEPLOYMENT)] = ""
     full: Annotated[bool, Arg(ArgKind.FLAG, option=True)] = False
 
 
-class AbortArgs(BaseModel, frozen=True):
+class AbortArgs(Args):
     """deployment may be left out if exactly one waits."""
 
     deployment: Annotated[str, Arg(ArgKind.DEPLOYMENT)] = ""

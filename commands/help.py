@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot import grammar
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.policy.model import Permission
 from bot.policy.permissions import may_anywhere
 from notifiers.card import Card
 
 
-class HelpArgs(BaseModel, frozen=True):
+class HelpArgs(Args):
     """command: without the slash or with it."""
 
     command: Annotated[str, Arg(ArgKind.COMMAND)] = ""

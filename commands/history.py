@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_environment, find_service
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.service import words
 from bot.policy.model import Permission
 from bot.store import deployments as rows
@@ -15,7 +13,7 @@ from bot.times import say_for, say_when
 from notifiers.card import Card
 
 
-class HistoryArgs(BaseModel, frozen=True):
+class HistoryArgs(Args):
     """Both may be left out."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)] = ""

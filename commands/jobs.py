@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.errors import BadInput
 from bot.policy.model import Permission
 from bot.schedule.jobs import Jobs, JobView
@@ -17,7 +15,7 @@ from notifiers.card import Card
 DEEDS = ("run", "pause", "resume")
 
 
-class JobsArgs(BaseModel, frozen=True):
+class JobsArgs(Args):
     """name: of one job; do: run, pause or resume."""
 
     name: Annotated[str, Arg(ArgKind.TEXT)] = ""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_environment, find_service
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.holds import LockWish
 from bot.errors import BadInput
 from bot.policy.model import Permission
@@ -18,7 +16,7 @@ from notifiers.card import Card
 TEAM = "team:"
 
 
-class LockArgs(BaseModel, frozen=True):
+class LockArgs(Args):
     """until: any way `parse_when` understands; none: until it is released."""
 
     what: Annotated[str, Arg(ArgKind.SERVICE, label="service|team:NAME|*")]
@@ -29,14 +27,14 @@ class LockArgs(BaseModel, frozen=True):
     steal: Annotated[bool, Arg(ArgKind.FLAG, option=True)] = False
 
 
-class UnlockArgs(BaseModel, frozen=True):
+class UnlockArgs(Args):
     """What was locked, as it was typed."""
 
     what: Annotated[str, Arg(ArgKind.SERVICE, label="service|team:NAME|*")]
     environment: Annotated[str, Arg(ArgKind.ENVIRONMENT)] = "*"
 
 
-class LocksArgs(BaseModel, frozen=True):
+class LocksArgs(Args):
     """Nothing to say."""
 
 

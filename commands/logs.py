@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_service
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import Deployment, parse_ref
 from bot.errors import BadInput, Refused
 from bot.policy.model import Permission, ReasonCode
@@ -20,7 +18,7 @@ from notifiers.card import Card
 LINES = 60
 
 
-class LogsArgs(BaseModel, frozen=True):
+class LogsArgs(Args):
     """deployment: `d-12`, or a service's name for its newest one."""
 
     deployment: Annotated[str, Arg(ArgKind.DEPLOYMENT)]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_environment, find_service
 from bot.catalog.model import Environment, Kind, Person, Service
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.errors import SlipwayError
 from bot.policy.approvals import eligible
 from bot.policy.model import Permission
@@ -18,7 +16,7 @@ from bot.sources.owners import Named, accounts_of
 from notifiers.card import Card
 
 
-class OwnersArgs(BaseModel, frozen=True):
+class OwnersArgs(Args):
     """Without an environment, those who may everywhere."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.model import Kind, Service, Target
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.delivery.base import Running
 from bot.deployments.model import Deployment
 from bot.deployments.service import Wish, words
@@ -22,7 +20,7 @@ from bot.times import say_for, say_when
 from commands.deploy import find_target, size_of, when
 
 
-class PromoteArgs(BaseModel, frozen=True):
+class PromoteArgs(Args):
     """environment: where it goes; where it comes from is the one before it in order."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_environment, find_service
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import HOLDS_TARGET, Deployment, State
 from bot.policy.model import Permission
 from bot.store import deployments as rows
@@ -17,7 +15,7 @@ from notifiers.card import Card
 MOST = 15
 
 
-class QueueArgs(BaseModel, frozen=True):
+class QueueArgs(Args):
     """Both may be left out."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)] = ""

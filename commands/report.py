@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bot.catalog.find import find_team
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.policy.model import Permission
 from bot.reports.gather import LONGEST, Reporter
 from bot.reports.telling import card_of
 from notifiers.card import Card
 
 
-class ReportArgs(BaseModel, frozen=True):
+class ReportArgs(Args):
     """team: of one team, else of all; days: up to now."""
 
     team: Annotated[str, Arg(ArgKind.TEXT)] = ""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.units import parse_duration
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import parse_ref
 from bot.deployments.reviews import report
 from bot.errors import BadInput
@@ -19,14 +17,14 @@ MOST = 30
 USUAL = timedelta(days=90)
 
 
-class ReviewArgs(BaseModel, frozen=True):
+class ReviewArgs(Args):
     """What was found, in a sentence."""
 
     deployment: Annotated[str, Arg(ArgKind.DEPLOYMENT)]
     note: Annotated[str, Arg(ArgKind.TEXT, label="what was found")] = ""
 
 
-class ReviewsArgs(BaseModel, frozen=True):
+class ReviewsArgs(Args):
     """since: as `90d`; none: only what is owed."""
 
     since: Annotated[str, Arg(ArgKind.TEXT, option=True)] = ""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.model import Kind, Service, Target
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import Deployment
 from bot.deployments.service import Wish, words
 from bot.errors import BadInput
@@ -18,7 +16,7 @@ from commands.careful import warnings_of
 from commands.deploy import find_target
 
 
-class RollbackArgs(BaseModel, frozen=True):
+class RollbackArgs(Args):
     """What the caller typed, in order."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]

@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_environment, find_service
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import Deployment, State
 from bot.deployments.service import words
 from bot.errors import SlipwayError
@@ -21,7 +19,7 @@ from notifiers.card import Card
 MOST = 15
 
 
-class StatusArgs(BaseModel, frozen=True):
+class StatusArgs(Args):
     """Both may be left out."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)] = ""

@@ -8,12 +8,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bot.catalog import messages
 from bot.catalog.find import find_environment
 from bot.catalog.model import Kind, Service, Target
-from bot.commanding import Action, Arg, ArgKind, ClickContext, Command, CommandContext, Reply
+from bot.commanding import Action, Arg, ArgKind, Args, ClickContext, Command, CommandContext, Reply
 from bot.deployments import train_model as model
 from bot.deployments.model import Deployment
 from bot.deployments.service import Wish, is_open
@@ -31,7 +31,7 @@ AT_ONCE = 16
 """Services looked at at the same time while planning."""
 
 
-class TrainArgs(BaseModel, frozen=True):
+class TrainArgs(Args):
     """where: an environment, or a train. what: services, teams, labels (`key=value`), patterns; none: all.
 
     limit: how many deploy at once. budget: how many may fail. rollback: if it stops for that, all of it goes back.

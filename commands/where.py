@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.find import find_service
 from bot.catalog.load import resolve_repo
 from bot.catalog.model import Service, Target
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.delivery.base import Running, Spread, Written
 from bot.errors import SlipwayError
 from bot.policy.model import Permission
@@ -19,7 +17,7 @@ from bot.times import say_when
 from notifiers.card import Card
 
 
-class WhereArgs(BaseModel, frozen=True):
+class WhereArgs(Args):
     """The service."""
 
     service: Annotated[str, Arg(ArgKind.SERVICE)]

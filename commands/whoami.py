@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
-
 from bot.catalog.model import Role
-from bot.commanding import Command, CommandContext, Reply
+from bot.commanding import Args, Command, CommandContext, Reply
 from bot.policy.model import Permission
 from bot.policy.permissions import roles_of
 from notifiers.card import Card
@@ -13,7 +11,7 @@ from notifiers.card import Card
 MOST = 20
 
 
-class WhoamiArgs(BaseModel, frozen=True):
+class WhoamiArgs(Args):
     """Nothing to type."""
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel
-
 from bot.catalog.commit import CHANGED
 from bot.catalog.find import find_person
 from bot.catalog.model import OF_RELEASES, Kind, Person
-from bot.commanding import Arg, ArgKind, Command, CommandContext, Reply
+from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.model import parse_ref
 from bot.errors import BadInput
 from bot.policy.decide import decide
@@ -20,7 +18,7 @@ from commands.deploy import find_target, verdict_words
 from notifiers.card import Card
 
 
-class WhyArgs(BaseModel, frozen=True):
+class WhyArgs(Args):
     """when: any way `parse_when` understands; none means now. `as PERSON` at the end asks for somebody else.
 
     service may also be a deployment such as d-12; then nothing else is asked for.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -263,7 +263,9 @@ def _target(specs: Specs, environment: Environment, branch: str, names: Mapping[
 
 
 def _named(spec: PipelineSpec, fill: Callable[[str], str]) -> PipelineSpec:
-    return replace(spec, name=fill(spec.name)) if "{" in spec.name else spec
+    if "{" not in spec.name:
+        return spec
+    return PipelineSpec(spec.provider, fill(spec.name), spec.timeout, spec.options)
 
 
 def _filler(names: Mapping[str, str]) -> Callable[[str], str]:

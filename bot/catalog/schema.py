@@ -201,7 +201,7 @@ Channels = dict[str, Annotated[str, StringConstraints(min_length=1)]]
 class Written(BaseModel):
     """Base of everything written: frozen, and an unknown field is a mistake."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
 class PipelineIn(Written):
@@ -455,7 +455,7 @@ class EnvironmentIn(Written):
     """Whether it stays open in release weeks."""
     channels: Channels = {}
     """Chat platform -> place, for instance {console: "#releases"}."""
-    defaults: TargetDefaults = TargetDefaults()
+    defaults: TargetDefaults = Field(default_factory=TargetDefaults)
 
 
 class TeamIn(Written):
@@ -466,7 +466,7 @@ class TeamIn(Written):
     leads: Words = []
     members: Words = []
     channels: Channels = {}
-    defaults: DefaultsIn = DefaultsIn()
+    defaults: DefaultsIn = Field(default_factory=DefaultsIn)
 
 
 class PersonIn(Written):
@@ -719,7 +719,7 @@ class EmergencyIn(ScopeIn):
     """How long the question stays open."""
     pass_for: Duration = timedelta(hours=1)
     """How long the yes is good for."""
-    review: ReviewIn = ReviewIn()
+    review: ReviewIn = Field(default_factory=ReviewIn)
     remind_after: DurationOrZero = timedelta(minutes=10)
     """Who has not answered is reminded then, and again after twice as long, and so on; 0s: never."""
 
@@ -826,7 +826,7 @@ class RootFile(Written):
     approvals: list[ApprovalIn] = []
     periodics: list[PeriodicIn] = []
     limits: list[LimitIn] = []
-    defaults: DefaultsIn = DefaultsIn()
+    defaults: DefaultsIn = Field(default_factory=DefaultsIn)
     """Settings of every service."""
     admins: Words = []
     release_managers: Words = []
@@ -839,10 +839,6 @@ class RootFile(Written):
     """IANA time zone of windows and freezes that name none."""
     announce: DurationOrZero = timedelta(minutes=15)
     """So long before a window opens or closes and a freeze begins or ends the channels are told; 0s: never."""
-
-
-class ServicesFile(RootModel[dict[Name, ServiceIn]]):
-    """A file under `services/`: service names and what they are."""
 
 
 SECTIONS = tuple(RootFile.model_fields)
@@ -878,6 +874,10 @@ def json_schema() -> dict[str, Any]:
     directory itself at `#/$defs/RootFile`, and files under `services/` at `#/$defs/ServicesFile`.
     """
     _describe()
+
+    class ServicesFile(RootModel[dict[Name, ServiceIn]]):
+        """A file under `services/`: service names and what they are."""
+
     _, schema = models_json_schema([(RootFile, "validation"), (ServicesFile, "validation")])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

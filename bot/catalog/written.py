@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -84,13 +85,19 @@ class Root:
     def setting(self, section: str) -> Any:
         """The value of a small section, or its default."""
         entry = self.settings.get(section)
-        return getattr(entry.value if entry is not None else RootFile(), section)
+        return getattr(entry.value if entry is not None else _nothing(), section)
 
     @property
     def defaults(self) -> DefaultsIn:
         """Settings of every service."""
         value: DefaultsIn = self.setting("defaults")
         return value
+
+
+@cache
+def _nothing() -> RootFile:
+    """Where nothing is written; made once, for each service asks."""
+    return RootFile()
 
 
 def read_root(documents: Iterable[Document]) -> Root:

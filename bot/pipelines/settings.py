@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from bot.errors import SlipwayError
 
@@ -17,6 +17,8 @@ ADDRESS = r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$"
 
 class CiSettings(BaseModel):
     """A part of `bot.settings.Settings`; names of the environment variables are the aliases."""
+
+    model_config = ConfigDict(defer_build=True)
 
     jenkins_url: str = Field(default="", alias="SLIPWAY_JENKINS_URL", pattern=ADDRESS)
     jenkins_user: str = Field(default="", alias="SLIPWAY_JENKINS_USER")
