@@ -8,77 +8,50 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from bot.catalog.load import load_catalog, resolve_repo
-from bot.catalog.model import Catalog, Target
+from bot.catalog.repository import resolve_repo
 from bot.catalog.watch import CatalogHolder
 from bot.catalog_audit import note_catalog
-from bot.catalog_refresh import CatalogRefresh
 from bot.chat.base import People
-from bot.chat.console import ConsoleAdapter
 from bot.clock import Clock, utc_now
 from bot.commanding import Command, Tools
-from bot.delivery.base import ConfigWriter, Delivery, Images, Listening
-from bot.delivery.gitops import GitWriter
-from bot.delivery.pipeline import PipelineDelivery
-from bot.delivery.shell import ShellDelivery
 from bot.deployments import audience
-from bot.deployments.asking import Asking
-from bot.deployments.build_log import BuildLogs
 from bot.deployments.engine import Engine, EngineSettings
+from bot.deployments.model import State
 from bot.deployments.moves import Moves
-from bot.deployments.run_log import OpenLog, RunLogs
+from bot.deployments.providers import Providers
 from bot.deployments.service import Deployments
 from bot.deployments.trains import Trains
-from bot.deployments.workflow import Providers, Workflow
 from bot.dispatch import Answer, Clicks, Dispatcher
 from bot.errors import CatalogInvalid, ProviderError
-from bot.gates.base import Gate, Metrics
 from bot.gates.outside import outside_gates
 from bot.git_settings import author_of, git_of, signing_of
+from bot.later import is_made, later
 from bot.metrics import Metrics as Figures
-from bot.pipelines.base import Pipeline
 from bot.pipelines.outside import outside_pipelines
-from bot.pipelines.shell import ShellPipeline
-from bot.processes import ProcessRuns
-from bot.providers import known_here
-from bot.pushes import StoredPushes
-from bot.reports.drift import DriftFinder
-from bot.reports.gather import LONGEST, Reporter
-from bot.reports.telling import json_of
-from bot.schedule.announcements import Announcer
-from bot.schedule.calendars import CalendarWatch
-from bot.schedule.digests import Digests
 from bot.schedule.housekeeping import Housekeeping, Watchdog
 from bot.schedule.jobs import PLATFORM as SCHEDULE
 from bot.schedule.jobs import Jobs, SchedulePeople
 from bot.schedule.own import own_jobs, works_by_job
-from bot.schedule.pipelines import PipelineWork
 from bot.schedule.works import Work
 from bot.server_pass import SERVER
 from bot.settings import Settings, read_console_tokens
-from bot.sources.elsewhere import Elsewhere
-from bot.sources.git import Source
 from bot.sources.members import Memberships
 from bot.sources.owners import RepositoryOwners
 from bot.sources.rosters import make_rosters
 from bot.store import audit, outbox
 from bot.store import deployments as rows
-from bot.store.archive import may_archive
 from bot.store.audit import AuditEntry
 from bot.store.console import ConsoleStore
 from bot.store.database import Database, Tx
-from bot.store.figures import snapshot
 from bot.store.inbox import InboxRow
 from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
-from bot.store.put_away import put_away
-from bot.store.retention import forget
 from bot.store.runs import StoredRuns
 from bot.store.signals import Signals, Topic
 from bot.web.health import health_routes
@@ -116,15 +89,31 @@ from commands.buttons import actions
 from notifiers.base import ChatClient
 from notifiers.card import Message
 from notifiers.codec import message_to_json
-from notifiers.console import ConsoleClient
 from notifiers.language import Speaker
 from notifiers.outbox import Outbox
-from notifiers.trains import train_message
 
 if TYPE_CHECKING:
+    from bot.catalog.model import Catalog, Target
     from bot.chat.feishu_parts import FeishuParts
     from bot.chat.slack_parts import SlackParts
+    from bot.delivery.base import ConfigWriter, Delivery, Images
+    from bot.delivery.gitops import GitWriter
+    from bot.delivery.merge_requests import CodeHost
+    from bot.delivery.registry import Registries
+    from bot.deployments.engine import Handler, Outcome
+    from bot.deployments.model import Deployment
+    from bot.deployments.run_log import OpenLog, RunLogs
+    from bot.deployments.train_model import Train
+    from bot.deployments.workflow import Workflow
+    from bot.gates.base import Gate, Metrics
+    from bot.pipelines.base import Pipeline
+    from bot.processes import ProcessRuns
+    from bot.reports.gather import Reporter
+    from bot.sources.elsewhere import Elsewhere
+    from bot.sources.git import Source
     from bot.web.console import Access
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -208,6 +197,8 @@ class App:
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._noted: Catalog | None = None
+        from bot.providers import known_here
+
         self.catalogs = CatalogHolder(settings.config, known_here())
         _make_private(settings.data_directory)
         self.db: Database = outside.wrap("db", _database(settings.database))
@@ -216,7 +207,7 @@ class App:
         self.feishu = self._feishu_parts()
         self._platforms = tuple(name for name in PLATFORMS if getattr(settings, SWITCHES.get(name, name)))
         self.moves = Moves(self.catalog, self._platforms)
-        self.http = _http_client()
+        self.http = later(_http_client)
         self._reach_systems(outside)
         self._drive_deployments(outside)
         self._take_commands()
@@ -225,24 +216,22 @@ class App:
 
     def _reach_systems(self, outside: Outside) -> None:
         """Everything outside that is asked or driven: Git, groups, pipelines, deliveries, gates."""
-        settings, data = self.settings, self.settings.data_directory
-        self.runs = ProcessRuns(data / "runs", clock=outside.clock)
-        git = git_of(settings)
-        self.sources = Source(data / "git" / "sources", git)
+        settings = self.settings
+        self.runs = later(self._make_runs)
+        self.sources = later(lambda: source_of(settings))
         rosters = make_rosters(settings, outside.clock)
         self.memberships = Memberships(rosters.by_name, outside.clock)
         self.owners = RepositoryOwners(self.sources, settings.config, outside.clock)
-        self.elsewhere = Elsewhere(settings, outside.clock)
-        self._closing += [*rosters.closing, self.elsewhere.close]
-        author, signing = author_of(settings), signing_of(settings)
-        writer = GitWriter(data / "git" / "config", git, clock=outside.clock, author=author, signing=signing)
+        self.elsewhere = later(self._make_elsewhere)
+        self._closing += rosters.closing
+        writer = later(self._make_writer)
         pipelines = self._pipelines(outside)
         self.providers = Providers(
             pipelines=pipelines,
             deliveries=self._deliveries(outside, writer, pipelines),
             writer=outside.wrap("writer", self._config_writer(writer)),
             metrics=self._metrics(),
-            images=self._images(outside),
+            images=cast("Images", outside.wrap("images", later(self._make_images))),
             tagger=outside.wrap("tagger", self.sources),
             gates=self._gates(outside, pipelines),
         )
@@ -250,26 +239,49 @@ class App:
     def _drive_deployments(self, outside: Outside) -> None:
         """The states of deployments, and the engine that calls them."""
         settings = self.settings
-        self.workflow = Workflow(
-            self.db, self.catalog, self.providers, outside.clock, settings.config, outside.poll, self.owners.freshen
-        )
-        asking = Asking(self.db, self.catalog, self._platforms, outside.clock, lambda: self.outbox.poke())
         self.engine = Engine(
             self.db,
             self.moves,
-            {**self.workflow.handlers(), **asking.handlers()},
+            {state: self._handler(state) for state in State if not state.is_final},
             outside.clock,
             outside.engine or EngineSettings(patience=timedelta(seconds=settings.patience_seconds)),
         )
-        for delivery in self.providers.deliveries.values():
+        for delivery in filter(is_made, self.providers.deliveries.values()):
+            from bot.delivery.base import Listening
+
             if isinstance(delivery, Listening):
                 delivery.listen(self._delivery_told)
         self.deployments = Deployments(self.db, self.catalog, self.moves, outside.clock, self.engine)
 
+    def _handler(self, state: State) -> Handler:
+        """Of deployments in a state; all are loaded with the first deployment that is on its way."""
+
+        async def handle(seen: Deployment) -> Outcome:
+            return await self._handlers[state](seen)
+
+        return handle
+
+    @cached_property
+    def _handlers(self) -> Mapping[State, Handler]:
+        from bot.deployments.asking import Asking
+
+        asking = Asking(self.db, self.catalog, self._platforms, self._clock, lambda: self.outbox.poke())
+        return {**self.workflow.handlers(), **asking.handlers()}
+
+    @cached_property
+    def workflow(self) -> Workflow:
+        """What is done in each state."""
+        from bot.deployments.workflow import Workflow
+
+        outside, directory = self._outside, self.settings.config
+        return Workflow(
+            self.db, self.catalog, self.providers, self._clock, directory, outside.poll, self.owners.freshen
+        )
+
     def _take_commands(self) -> None:
         """What people, jobs and trains may ask for, and who asks it."""
         settings, clock = self.settings, self._clock
-        self.run_logs = RunLogs(self.db, self.catalog, self.providers, settings.config, clock, settings.address)
+        self.run_logs = later(self._make_run_logs)
         self.tools = Tools(
             db=self.db,
             deployments=self.deployments,
@@ -283,7 +295,7 @@ class App:
             run_logs=self.run_logs,
             elsewhere=self.elsewhere,
         )
-        self.reporter = Reporter(self.db, self.catalog, self.sources, settings.config)
+        self.reporter = later(self._make_reporter)
         self.jobs = Jobs(
             self.db,
             self.catalog,
@@ -299,13 +311,18 @@ class App:
             self.deployments,
             self._platforms,
             clock,
-            lambda one: message_to_json(train_message(one, self.catalog())),
+            self._train_message,
             lambda: self.outbox.poke(),
         )
         making = (train.make_command(self.trains), jobs.make_command(self.jobs), report.make_command(self.reporter))
         self.commands = (*COMMANDS[:-1], *with_aliases(*making), COMMANDS[-1])
         self.actions = {**actions, **train.make_actions(self.trains)}
         self.dispatcher = Dispatcher(self.tools, self.commands, self.actions, self._people())
+
+    def _train_message(self, one: Train) -> Mapping[str, Any]:
+        from notifiers.trains import train_message
+
+        return message_to_json(train_message(one, self.catalog()))
 
     def _tell_people(self, outside: Outside) -> None:
         """The outbox behind every chat, what wakes it, and the chats' adapters."""
@@ -355,6 +372,8 @@ class App:
 
     async def _log_of(self, ref: str, lines: int) -> str:
         """For those who send it along with a failure."""
+        from bot.deployments.build_log import BuildLogs
+
         return await BuildLogs(self.db, self.providers, self.settings.config).text(ref, lines)
 
     async def _open_log(self, token: str) -> OpenLog | None:
@@ -383,29 +402,33 @@ class App:
 
     def _pipelines(self, outside: Outside) -> dict[str, Pipeline]:
         """The local one, and every CI system that is set up."""
-        store = self.settings.data_directory / "artifacts"
-        shell = outside.wrap("pipeline", ShellPipeline(self.runs, self.sources, store))
+        shell = outside.wrap("pipeline", self._own("pipeline", "shell", self._make_shell_pipeline))
         made = outside_pipelines(self.settings, StoredRuns(self.db), outside.clock)
         self._closing.extend(made.closing)
         return {"shell": shell} | {name: outside.wrap(name, one) for name, one in made.pipelines.items()}
 
     def _config_writer(self, writer: GitWriter) -> ConfigWriter:
         """The Git writer, and the merge requests of the hosts that are set up."""
-        from bot.delivery.merge_requests import ProposingWriter
+        hosts: Mapping[str, CodeHost] = {}
+        if self.settings.gitlab_url or self.settings.github_url:
+            from bot.delivery.code_hosts import code_hosts
 
-        if not (self.settings.gitlab_url or self.settings.github_url):
-            return ProposingWriter(writer, {})
-        from bot.delivery.code_hosts import code_hosts
+            hosts = code_hosts(self.settings, self._closing)
 
-        return ProposingWriter(writer, code_hosts(self.settings, self._closing))
+        def make() -> ConfigWriter:
+            from bot.delivery.merge_requests import ProposingWriter
+
+            return ProposingWriter(writer, hosts)
+
+        return self._own("writer", "git", make)
 
     def _deliveries(
         self, outside: Outside, writer: GitWriter, pipelines: Mapping[str, Pipeline]
     ) -> dict[str, Delivery]:
         """Our own, and Argo CD if one is set up; its client is imported only then."""
         settings = self.settings
-        shell = ShellDelivery(self.runs, settings.config, self.http)
-        by_pipeline = PipelineDelivery(pipelines, settings.config, self.http)
+        shell = self._own("delivery", "deliver-shell", self._make_shell_delivery)
+        by_pipeline = self._own("delivery", "pipeline", lambda: self._make_pipeline_delivery(pipelines))
         deliveries: dict[str, Delivery] = {
             "shell": outside.wrap("delivery", shell),
             "pipeline": outside.wrap("pipeline_delivery", by_pipeline),
@@ -443,13 +466,64 @@ class App:
         if deployment_id is not None:
             self.engine.poke(deployment_id)
 
-    def _images(self, outside: Outside) -> Images:
+    # -- parts that no first answer needs ---------------------------------------------------------------------------
+
+    def _own(self, kind: str, name: str, make: Callable[[], T]) -> T:
+        """A provider of ours, made when it is first used and counted from then on."""
+        return later(lambda: cast("T", self.metrics.watch(make(), name, kind)))
+
+    def _make_runs(self) -> ProcessRuns:
+        from bot.processes import ProcessRuns
+
+        return ProcessRuns(self.settings.data_directory / "runs", clock=self._clock)
+
+    def _make_elsewhere(self) -> Elsewhere:
+        from bot.sources.elsewhere import Elsewhere
+
+        made = Elsewhere(self.settings, self._clock)
+        self._closing.append(made.close)
+        return made
+
+    def _make_writer(self) -> GitWriter:
+        from bot.delivery.gitops import GitWriter
+
+        settings = self.settings
+        place, author, signing = settings.data_directory / "git" / "config", author_of(settings), signing_of(settings)
+        return GitWriter(place, git_of(settings), clock=self._clock, author=author, signing=signing)
+
+    def _make_shell_pipeline(self) -> Pipeline:
+        from bot.pipelines.shell import ShellPipeline
+
+        return ShellPipeline(self.runs, self.sources, self.settings.data_directory / "artifacts")
+
+    def _make_shell_delivery(self) -> Delivery:
+        from bot.delivery.shell import ShellDelivery
+
+        return ShellDelivery(self.runs, self.settings.config, self.http)
+
+    def _make_pipeline_delivery(self, pipelines: Mapping[str, Pipeline]) -> Delivery:
+        from bot.delivery.pipeline import PipelineDelivery
+
+        return PipelineDelivery(pipelines, self.settings.config, self.http)
+
+    def _make_images(self) -> Registries:
         from bot.delivery.registry import Registries
 
         settings = self.settings
         registries = Registries(settings.registry_auth_file, settings.registry_insecure.split(","))
         self._closing.append(registries.close)
-        return cast(Images, outside.wrap("images", registries))
+        return registries
+
+    def _make_run_logs(self) -> RunLogs:
+        from bot.deployments.run_log import RunLogs
+
+        settings = self.settings
+        return RunLogs(self.db, self.catalog, self.providers, settings.config, self._clock, settings.address)
+
+    def _make_reporter(self) -> Reporter:
+        from bot.reports.gather import Reporter
+
+        return Reporter(self.db, self.catalog, self.sources, self.settings.config)
 
     def _metrics(self) -> Metrics | None:
         if not self.settings.prometheus_url:
@@ -461,8 +535,9 @@ class App:
     def _clients(self, outside: Outside) -> Mapping[str, ChatClient]:
         clients: dict[str, ChatClient] = {}
         if self.settings.console:
-            self.console_client = ConsoleClient(self.console_store)
-            clients["console"] = outside.wrap("console", self.console_client)
+            from notifiers.console import ConsoleClient
+
+            clients["console"] = outside.wrap("console", ConsoleClient(self.console_store))
         if self.slack is not None:
             clients["slack"] = outside.wrap("slack", self.slack.client)
         if self.feishu is not None:
@@ -489,13 +564,14 @@ class App:
     def _routes(self, outside: Outside) -> Sequence[Any]:
         routes = [*health_routes(self.readiness), *metrics_routes(self.scrape, self.settings.metrics_token)]
         routes += report_routes(self.report, self.settings.metrics_token)
-        routes += log_routes(self.run_logs.open)
+        routes += log_routes(self._open_log)
         if self.slack_adapter is not None:
             routes = [*self.slack_adapter.routes(), *routes]
         routes += [*self._hooks(), *self._alert_hooks()]
         if self.feishu_adapter is not None:
             routes = [*self.feishu_adapter.routes(), *routes]
         if self.settings.console:
+            from bot.chat.console import ConsoleAdapter
             from bot.web.console import console_routes
 
             adapter = ConsoleAdapter(self.dispatcher, Clicks(self.dispatcher), self.console_store)
@@ -524,6 +600,7 @@ class App:
         if not any(secrets.values()):
             return ()
         from bot.deployments.hooked import Events
+        from bot.pushes import StoredPushes
         from bot.web.webhooks import webhook_routes
 
         events = Events(
@@ -563,6 +640,11 @@ class App:
 
     def _works(self, platforms: Sequence[str]) -> Mapping[str, Work]:
         """What periodic jobs do that are no command."""
+        from bot.reports.drift import DriftFinder
+        from bot.schedule.calendars import CalendarWatch
+        from bot.schedule.digests import Digests
+        from bot.schedule.pipelines import PipelineWork
+
         pipelines = PipelineWork(
             lambda: self.providers.pipelines, self.sources, self.catalog, self.settings.config, self._clock
         )
@@ -590,11 +672,15 @@ class App:
             self.housekeeping.every(timedelta(minutes=20), "slack_people", self.slack_adapter.refresh)
         if self.feishu_adapter is not None:
             self.housekeeping.every(timedelta(minutes=5), "feishu_people", self.feishu_adapter.refresh)
+        from bot.schedule.announcements import Announcer
+
         announcer = Announcer(self.db, self.catalog, self._platforms, self._clock, lambda: self.outbox.poke())
         self.housekeeping.every(timedelta(minutes=1), "announcements", announcer.look)
         self.housekeeping.every(timedelta(minutes=5), "members", self.refresh_members)
         self.housekeeping.every(timedelta(minutes=1), "on_call", lambda: self.refresh_members("oncall"))
         if minutes := self.settings.catalog_refresh_minutes:
+            from bot.catalog_refresh import CatalogRefresh
+
             refresh = CatalogRefresh(self.settings.config, git_of(self.settings))
             self.housekeeping.every(timedelta(minutes=minutes), "catalog_refresh", refresh.look)
         self.housekeeping.every(timedelta(hours=6), "old_runs", lambda: self.runs.prune(timedelta(days=30)))
@@ -647,7 +733,8 @@ class App:
             await self.feishu.api.close()
         for close in self._closing:
             await close()
-        await self.http.aclose()
+        if is_made(self.http):
+            await self.http.aclose()
         self.db.close()
 
     def _hear(self, topic: Topic, number: int) -> None:
@@ -663,11 +750,13 @@ class App:
         """Count what happens from now on."""
         names = {word: one.name for one in self.commands for word in (one.name, *one.aliases)}
         figures = Figures(names, self.actions)
+        # Our own are counted from when they are made.
         for name, pipeline in self.providers.pipelines.items():
-            figures.watch(pipeline, name, "pipeline")
+            if is_made(pipeline):
+                figures.watch(pipeline, name, "pipeline")
         for name, delivery in self.providers.deliveries.items():
-            figures.watch(delivery, "deliver-shell" if name == "shell" else name, "delivery")
-        figures.watch(self.providers.writer, "git", "writer")
+            if is_made(delivery):
+                figures.watch(delivery, name, "delivery")
         self.moves.on_end(figures.ended)
         self.engine.on_lease_lost = figures.lease_lost
 
@@ -707,6 +796,8 @@ class App:
         """Delete what is over for longer than it is kept, a little at a time. Returns how many rows."""
         if not self.settings.retention_days:
             return 0
+        from bot.store.retention import forget
+
         before, total = self._clock() - timedelta(days=self.settings.retention_days), 0
         while deleted := await self.db.run(lambda tx: forget(tx, before)):
             total += deleted
@@ -715,6 +806,10 @@ class App:
 
     async def archive_old(self) -> int:
         """Put away the deployments of long ago. Returns how many; none if the account may not (`slipway archive`)."""
+        from bot.reports import LONGEST
+        from bot.store.archive import may_archive
+        from bot.store.put_away import put_away
+
         if not self.settings.archive_days or not await self.db.read(may_archive):
             return 0
         days = max(self.settings.archive_days, LONGEST + 1)  # what reports can be asked about stays
@@ -722,6 +817,8 @@ class App:
 
     async def scrape(self) -> bytes:
         """What `/metrics` says now."""
+        from bot.store.figures import snapshot
+
         at, catalog = self._clock(), self.catalog()
         try:
             found = await self.db.read(lambda tx: snapshot(tx, at, own_jobs(catalog)))
@@ -732,6 +829,8 @@ class App:
 
     async def report(self, team: str, days: str) -> Mapping[str, Any]:
         """The figures as JSON. Raises BadInput."""
+        from bot.reports.telling import json_of
+
         return json_of(await self.reporter.asked(team, days, self._clock()))
 
     async def readiness(self) -> Mapping[str, str]:
@@ -783,9 +882,13 @@ class App:
 
 async def report_once(settings: Settings, team: str, days: str) -> Mapping[str, Any]:
     """As `App.report`, beside a Slipway that runs. Raises BadInput, CatalogInvalid."""
+    from bot.catalog.load import load_catalog
+    from bot.reports.gather import Reporter
+    from bot.reports.telling import json_of
+
     catalog = load_catalog(settings.config)
     db = Database(settings.database)
-    source = Source(settings.data_directory / "git" / "sources", git_of(settings))
+    source = source_of(settings)
     try:
         reporter = Reporter(db, lambda: catalog, source, settings.config)
         return json_of(await reporter.asked(team, days, utc_now()))
@@ -802,6 +905,13 @@ def _database(url: str) -> Database:
         db.close()
         raise
     return db
+
+
+def source_of(settings: Settings) -> Source:
+    """The repositories of the services, mirrored in the data directory."""
+    from bot.sources.git import Source
+
+    return Source(settings.data_directory / "git" / "sources", git_of(settings))
 
 
 def _http_client() -> Any:

@@ -6,23 +6,24 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bot.catalog.model import Catalog, Person
-from bot.clock import Clock
-from bot.deployments.model import Origin
-from bot.deployments.run_log import RunLogs
-from bot.deployments.service import Deployments
-from bot.deployments.workflow import Providers
-from bot.policy.model import Permission
-from bot.sources.elsewhere import Elsewhere
-from bot.sources.git import Source
-from bot.sources.members import Memberships
-from bot.sources.owners import RepositoryOwners
-from bot.store.database import Database
-from notifiers.card import Card
+if TYPE_CHECKING:  # Commands are described without what they work with, which is loaded when it is first used.
+    from bot.catalog.model import Catalog, Person
+    from bot.clock import Clock
+    from bot.deployments.model import Origin
+    from bot.deployments.providers import Providers
+    from bot.deployments.run_log import RunLogs
+    from bot.deployments.service import Deployments
+    from bot.policy.model import Permission
+    from bot.sources.elsewhere import Elsewhere
+    from bot.sources.git import Source
+    from bot.sources.members import Memberships
+    from bot.sources.owners import RepositoryOwners
+    from bot.store.database import Database
+    from notifiers.card import Card
 
 
 class ArgKind(StrEnum):

@@ -1,4 +1,4 @@
-"""Keeps out of the server what libraries load for people at a terminal.
+"""How a server starts: without what libraries load for people at a terminal, and without looking for garbage.
 
 structlog and httpx import rich, and with it pygments, where they find it: 4 MB and a twentieth of the start, for the
 colours and the command line client that a server never shows.
@@ -7,20 +7,11 @@ colours and the command line client that a server never shows.
 from __future__ import annotations
 
 import gc
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 FOR_TERMINALS = ("rich", "pygments")
-USERS = ("structlog", "httpx")
-
-
-def keep_out_terminals() -> None:
-    """Import the libraries that would bring them along, without them; whoever wants them later still gets them."""
-    with _without(FOR_TERMINALS):
-        for name in USERS:
-            importlib.import_module(name)
 
 
 @contextmanager
@@ -41,8 +32,7 @@ def starting() -> Iterator[Callable[[], None]]:
 
     What was made so far is left out of later searches, too, which halt everybody: nearly all of it stays.
     """
-    keep_out_terminals()
-    with without_collection():
+    with _without(FOR_TERMINALS), without_collection():
 
         def settled() -> None:
             gc.freeze()
@@ -61,4 +51,4 @@ def _without(names: tuple[str, ...]) -> Iterator[None]:
         yield
     finally:
         for name in absent:
-            del sys.modules[name]
+            sys.modules.pop(name, None)

@@ -68,8 +68,6 @@ def named(value: SecretStr | None) -> dict[str, list[str]]:
 
 
 def _problems(settings: ListenerSettings) -> Iterator[str]:
-    from notifiers.guarded import networks_of
-
     lists = {
         "DINGTALK_ROBOTS": (settings.dingtalk_robots, (1, 2), "name=token secret"),
         "WECOM_ROBOTS": (settings.wecom_robots, (1,), "name=key"),
@@ -83,10 +81,8 @@ def _problems(settings: ListenerSettings) -> Iterator[str]:
         else:
             yield from (f"{alias}: '{name}' is not `{shape}`" for name in wrong)
     yield from _unsafe_webhooks(settings)
-    try:
-        networks_of(settings.webhook_networks)
-    except ValueError as error:
-        yield f"SLIPWAY_WEBHOOK_NETWORKS: {error}; write networks such as 10.0.0.0/8"
+    if settings.webhook_networks:
+        yield from _wrong_networks(settings.webhook_networks)
     if bool(settings.dingtalk_app_key) != (settings.dingtalk_app_secret is not None):
         yield "DINGTALK_APP_KEY and DINGTALK_APP_SECRET belong together"
     given = (bool(settings.wecom_corp_id), bool(settings.wecom_agent_id), settings.wecom_secret is not None)
@@ -94,13 +90,24 @@ def _problems(settings: ListenerSettings) -> Iterator[str]:
         yield "WECOM_CORP_ID, WECOM_AGENT_ID and WECOM_SECRET belong together"
 
 
-def _unsafe_webhooks(settings: ListenerSettings) -> Iterator[str]:
-    from notifiers.webhook import CDEVENTS, SLIPWAY, key_of
+def _wrong_networks(written: str) -> Iterator[str]:
+    from notifiers.guarded import networks_of
 
+    try:
+        networks_of(written)
+    except ValueError as error:
+        yield f"SLIPWAY_WEBHOOK_NETWORKS: {error}; write networks such as 10.0.0.0/8"
+
+
+def _unsafe_webhooks(settings: ListenerSettings) -> Iterator[str]:
     try:
         entries = named(settings.webhooks)
     except ValueError:
         return
+    if not entries:
+        return
+    from notifiers.webhook import CDEVENTS, SLIPWAY, key_of
+
     for name, words in entries.items():
         if len(words) not in (2, 3):
             continue

@@ -10,8 +10,6 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
-from bot.logs import redact
-
 
 def set_up_logging(level: str) -> None:
     """One line of JSON per event on standard error; readable lines when that is a terminal.
@@ -37,6 +35,8 @@ def set_up_logging(level: str) -> None:
 
 
 def _redacted(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    from bot.logs import redact  # a good start says nothing
+
     for key, value in event.items():
         if isinstance(value, str) and key not in ("event", "timestamp", "level"):
             event[key] = redact(value)

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic import BaseModel
 
 from bot.catalog.references import Known
+from bot.gates.outside import GATE_OPTIONS
+from bot.later import Named
+
+HERE = {
+    ("pipeline", "shell"): "bot.pipelines.shell:ShellPipelineOptions",
+    ("delivery", "shell"): "bot.delivery.shell:ShellDeliveryOptions",
+    ("delivery", "pipeline"): "bot.delivery.pipeline:PipelineDeliveryOptions",
+    ("gitops", "values"): "bot.delivery.formats:ValuesOptions",
+    ("gitops", "helm"): "bot.delivery.formats:HelmOptions",
+    ("gitops", "kustomize"): "bot.delivery.formats:ImageOptions",
+    ("gitops", "manifest"): "bot.delivery.formats:ManifestOptions",
+    ("gitops", "argocd-source"): "bot.delivery.formats:ArgoSourceOptions",
+    **{("gate", name): place for name, place in GATE_OPTIONS.items()},
+}
+"""What every process has."""
+
+EVERYWHERE = HERE | {
+    ("delivery", "argocd"): "bot.delivery.argocd:ArgoOptions",
+    ("delivery", "canary"): "bot.delivery.kubernetes_options:CanaryOptions",
+    ("delivery", "kubernetes"): "bot.delivery.kubernetes_options:KubernetesOptions",
+    ("delivery", "rollouts"): "bot.delivery.kubernetes_options:RolloutOptions",
+    ("pipeline", "github"): "bot.pipelines.github:GitHubOptions",
+    ("pipeline", "gitlab"): "bot.pipelines.gitlab:GitLabOptions",
+    ("pipeline", "jenkins"): "bot.pipelines.jenkins:JenkinsOptions",
+    ("pipeline", "prow"): "bot.pipelines.prow:ProwOptions",
+    ("pipeline", "tekton"): "bot.pipelines.tekton:TektonOptions",
+    ("pipeline", "yunxiao"): "bot.pipelines.yunxiao:YunxiaoOptions",
+}
+"""Every system whose model loads without its SDK."""
 
 
 def known_here() -> Known:
-    """With the options of what every process has; the SDKs of other systems are not loaded for it."""
-    from bot.delivery.formats import FORMAT_OPTIONS
-    from bot.delivery.pipeline import PipelineDeliveryOptions
-    from bot.delivery.shell import ShellDeliveryOptions
-    from bot.gates.outside import gate_options
-    from bot.pipelines.shell import ShellPipelineOptions
-
-    options: dict[tuple[str, str], type[BaseModel]] = {
-        ("pipeline", "shell"): ShellPipelineOptions,
-        ("delivery", "shell"): ShellDeliveryOptions,
-        ("delivery", "pipeline"): PipelineDeliveryOptions,
-        **{("gate", name): model for name, model in gate_options().items()},
-        **{("gitops", name): model for name, model in FORMAT_OPTIONS.items()},
-    }
-    return Known(options=options)
+    """With the options of what every process has; each is loaded when a catalog uses it."""
+    return Known(options=Named[tuple[str, str], type[BaseModel]](HERE))
 
 
 def known_everywhere() -> Known:
-    """With the options of every system whose model loads without its SDK, for `slipway check`."""
-    from bot.delivery.argocd import ArgoOptions
-    from bot.delivery.kubernetes_options import CanaryOptions, KubernetesOptions, RolloutOptions
-    from bot.pipelines.github import GitHubOptions
-    from bot.pipelines.gitlab import GitLabOptions
-    from bot.pipelines.jenkins import JenkinsOptions
-    from bot.pipelines.prow import ProwOptions
-    from bot.pipelines.tekton import TektonOptions
-    from bot.pipelines.yunxiao import YunxiaoOptions
-
-    known = known_here()
-    more: dict[tuple[str, str], type[BaseModel]] = {
-        ("delivery", "argocd"): ArgoOptions,
-        ("delivery", "canary"): CanaryOptions,
-        ("delivery", "kubernetes"): KubernetesOptions,
-        ("delivery", "rollouts"): RolloutOptions,
-        ("pipeline", "github"): GitHubOptions,
-        ("pipeline", "gitlab"): GitLabOptions,
-        ("pipeline", "jenkins"): JenkinsOptions,
-        ("pipeline", "prow"): ProwOptions,
-        ("pipeline", "tekton"): TektonOptions,
-        ("pipeline", "yunxiao"): YunxiaoOptions,
-    }
-    return replace(known, options={**known.options, **more})
+    """With the options of all systems, for `slipway check`."""
+    return Known(options=Named[tuple[str, str], type[BaseModel]](EVERYWHERE))

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 import structlog
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Service, Target
+from bot.catalog.repository import resolve_repo
 from bot.commanding import CommandContext
 from bot.delivery.base import Hooking
 from bot.deployments.model import Deployment

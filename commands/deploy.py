@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bot.catalog.find import find_environment, find_service
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Kind, Service, Target
+from bot.catalog.repository import resolve_repo
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.deployments.service import Wish, words
 from bot.errors import BadInput
 from bot.policy.model import Outcome, Permission, Verdict
-from bot.sources.git import Revision
 from bot.store import deployments as rows
 from bot.store import releases
 from bot.times import parse_when, say_when
 from notifiers.card import Card
+
+if TYPE_CHECKING:
+    from bot.sources.git import Revision
 
 
 class DeployArgs(Args):
@@ -127,6 +129,8 @@ async def resolve(ctx: CommandContext, service: Service, target: Target, version
         known = await ctx.tools.db.read(lambda tx: releases.by_name(tx, service.name, version))
         if known is not None:
             said = await ctx.tools.sources.describe(repo, known.commit)
+            from bot.sources.git import Revision
+
             return Revision(
                 commit=said.commit,
                 version=known.version,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from bot.catalog.load import resolve_repo
+from bot.catalog.repository import resolve_repo
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.errors import BadInput
 from bot.policy.model import Permission

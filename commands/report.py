@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from bot.catalog.find import find_team
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.policy.model import Permission
-from bot.reports.gather import LONGEST, Reporter
+from bot.reports import LONGEST
 from bot.reports.telling import card_of
 from notifiers.card import Card
+
+if TYPE_CHECKING:
+    from bot.reports.gather import Reporter
 
 
 class ReportArgs(Args):

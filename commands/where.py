@@ -6,8 +6,8 @@ import asyncio
 from typing import Annotated
 
 from bot.catalog.find import find_service
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Service, Target
+from bot.catalog.repository import resolve_repo
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.delivery.base import Running, Spread, Written
 from bot.errors import SlipwayError

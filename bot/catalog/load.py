@@ -32,15 +32,6 @@ def load_catalog(directory: Path, known: Known | None = None) -> Catalog:
     return Loader(directory, known).load()
 
 
-def resolve_repo(directory: Path, repo: str) -> str:
-    """A repository as git takes it: an address as it is, a path below the catalog directory, there or not.
-
-    A relative path is never left as it is: git would look for it where the bot happens to run.
-    """
-    is_address = "://" in repo or (":" in repo and not (directory / repo).exists())
-    return repo if not repo or is_address else str(directory / repo)
-
-
 @dataclass(frozen=True, slots=True)
 class _Parsed:
     """One file as read before. problem: it could not be read."""

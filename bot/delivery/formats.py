@@ -377,14 +377,6 @@ _FORMATS: Mapping[str, Callable[[Mapping[str, object], str], Format]] = {
     "argocd-source": _argo_source,
 }
 FORMATS = tuple(_FORMATS)
-FORMAT_OPTIONS: Mapping[str, type[Options]] = {
-    "values": ValuesOptions,
-    "helm": HelmOptions,
-    "kustomize": ImageOptions,
-    "manifest": ManifestOptions,
-    "argocd-source": ArgoSourceOptions,
-}
-"""Format -> the model of its options."""
 
 
 def format_of(gitops: GitopsSpec, service: str, environment: str, weights: Sequence[int] = ()) -> Format:

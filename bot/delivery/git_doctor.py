@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, GitopsSpec
+from bot.catalog.repository import resolve_repo
 from bot.delivery.gitops import Signing
 from bot.delivery.merge_requests import project_of
 from bot.doctor import Finding

@@ -17,8 +17,8 @@ import httpx
 from pydantic import field_validator
 
 from bot import logs
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Service, Target
+from bot.catalog.repository import resolve_repo
 from bot.delivery.base import DeliveryFailure, GrayStage, Running, SyncProgress, SyncRequest, SyncState
 from bot.delivery.shell import ask_address
 from bot.errors import ProviderRejected

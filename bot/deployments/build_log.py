@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bot.catalog.load import resolve_repo
+from bot.catalog.repository import resolve_repo
 from bot.deployments import plan
 from bot.deployments.model import Deployment, parse_ref
-from bot.deployments.workflow import Providers
+from bot.deployments.providers import Providers
 from bot.errors import ProviderRejected
 from bot.pipelines.base import Pipeline, RunRequest
 from bot.store import deployments as rows

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
+from bot.catalog.repository import resolve_repo
 from bot.clock import Clock
 from bot.deployments import plan
 from bot.deployments.engine import Engine

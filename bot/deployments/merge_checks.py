@@ -12,8 +12,8 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Kind, Person, Service, Target
+from bot.catalog.repository import resolve_repo
 from bot.clock import Clock
 from bot.deployments.engine import Engine
 from bot.deployments.following import Refusals, Resolver, is_repo, touches

@@ -13,7 +13,7 @@ from bot.clock import Clock
 from bot.deployments import plan
 from bot.deployments.build_log import build_log, run_of
 from bot.deployments.model import Deployment
-from bot.deployments.workflow import Providers
+from bot.deployments.providers import Providers
 from bot.policy.model import Permission
 from bot.policy.permissions import has_permission, may_build
 from bot.store import deployments as rows

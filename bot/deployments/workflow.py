@@ -7,26 +7,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, InFlight, Kind, Service, Target
+from bot.catalog.repository import resolve_repo
 from bot.clock import Clock
 from bot.delivery.base import (
     Change,
-    ConfigWriter,
     Delivery,
     GrayStage,
-    Images,
     Place,
     Running,
     SyncProgress,
     SyncRequest,
     SyncState,
-    Tagger,
     Written,
 )
 from bot.deployments import builds, gating, gray, limits, names, plan
@@ -49,8 +46,9 @@ from bot.deployments.model import (
     counted,
 )
 from bot.deployments.moment import Moment
+from bot.deployments.providers import Providers
 from bot.errors import ProviderRejected, ProviderUnavailable, Refused
-from bot.gates.base import Gate, Health, Metrics
+from bot.gates.base import Health
 from bot.git import display_address
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
 from bot.policy.approvals import lane
@@ -80,19 +78,6 @@ REVIEWED = 50
 """Polls between two looks at a proposed change, which people let in."""
 MAX_RUNS = 3
 """How often a pipeline or a sync that was ended from outside is started again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Providers:
-    """The outside systems, by the names used in the catalog."""
-
-    pipelines: Mapping[str, Pipeline]
-    deliveries: Mapping[str, Delivery]
-    writer: ConfigWriter
-    gates: Sequence[Gate] = ()
-    metrics: Metrics | None = None
-    images: Images | None = None
-    tagger: Tagger | None = None
 
 
 class Workflow:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bot.catalog.model import MetricRule, Service, Target
-from bot.pipelines.base import BuiltBy
+
+if TYPE_CHECKING:
+    from bot.pipelines.base import BuiltBy
 
 
 class GateVerdict(StrEnum):

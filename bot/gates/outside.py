@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bot.clock import Clock
 from bot.gates.base import Gate
+from bot.later import later, named
 from bot.pipelines.base import Pipeline
 from bot.pipelines.settings import CiSettings
 
 if TYPE_CHECKING:
     import httpx
-    from pydantic import BaseModel
+
+    from bot.gates.asking import Systems
 
 VARIABLES = {
     "reports": "SLIPWAY_REPORTS_URL",
@@ -37,6 +40,29 @@ SAID = {
 }
 
 
+KINDS = (
+    "bot.gates.quality:TestsGate",
+    "bot.gates.quality:CoverageGate",
+    "bot.gates.quality:SonarGate",
+    "bot.gates.scan:ScanGate",
+    "bot.gates.signature:SignatureGate",
+    "bot.gates.checks:ChecksGate",
+    "bot.gates.quality:JobGate",
+)
+"""Every gate, in the order in which a card shows them."""
+
+GATE_OPTIONS = {
+    "tests": "bot.gates.quality:TestsOptions",
+    "coverage": "bot.gates.quality:CoverageOptions",
+    "sonarqube": "bot.gates.quality:SonarOptions",
+    "scan": "bot.gates.scan:ScanOptions",
+    "signature": "bot.gates.signature:SignatureOptions",
+    "checks": "bot.gates.checks:ChecksOptions",
+    "test_job": "bot.gates.quality:JobOptions",
+}
+"""Gate -> the model of its settings, for the catalog's loader and `slipway check`."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutsideGates:
     """What was made. close: ends their connections."""
@@ -51,36 +77,24 @@ def outside_gates(settings: CiSettings, clock: Clock, pipelines: Mapping[str, Pi
     Raises:
         SlipwayError: an address without credentials, or credentials that cannot be read.
     """
-    from bot.gates.asking import Systems
-    from bot.gates.checks import ChecksGate
-    from bot.gates.quality import CoverageGate, JobGate, SonarGate, TestsGate
-    from bot.gates.scan import ScanGate
-    from bot.gates.signature import SignatureGate
-    from bot.pipelines.http import Http
-
     clients = {name: client_of(name, settings, clock) for name in VARIABLES if getattr(settings, f"{name}_url")}
-    http = {name: Http(SAID[name], client, clock) for name, client in clients.items()}
-    systems = Systems(clock, http, VARIABLES, pipelines)
-    kinds = (TestsGate, CoverageGate, SonarGate, ScanGate, SignatureGate, ChecksGate, JobGate)
-    return OutsideGates(tuple(kind(systems) for kind in kinds), tuple(client.aclose for client in clients.values()))
+
+    def make_systems() -> Systems:
+        from bot.gates.asking import Systems
+        from bot.pipelines.http import Http
+
+        http = {name: Http(SAID[name], client, clock) for name, client in clients.items()}
+        return Systems(clock, http, VARIABLES, pipelines)
+
+    systems = later(make_systems)
+    gates = tuple(later(partial(_make_gate, place, systems)) for place in KINDS)
+    return OutsideGates(gates, tuple(client.aclose for client in clients.values()))
 
 
-def gate_options() -> dict[str, type[BaseModel]]:
-    """Gate -> the model of its settings, for `slipway check` and the catalog's loader."""
-    from bot.gates.checks import ChecksOptions
-    from bot.gates.quality import CoverageOptions, JobOptions, SonarOptions, TestsOptions
-    from bot.gates.scan import ScanOptions
-    from bot.gates.signature import SignatureOptions
-
-    return {
-        "tests": TestsOptions,
-        "coverage": CoverageOptions,
-        "sonarqube": SonarOptions,
-        "scan": ScanOptions,
-        "signature": SignatureOptions,
-        "checks": ChecksOptions,
-        "test_job": JobOptions,
-    }
+def _make_gate(place: str, systems: Systems) -> Gate:
+    kind = named(place)
+    gate: Gate = kind(systems)
+    return gate
 
 
 def client_of(name: str, settings: CiSettings, clock: Clock) -> httpx.AsyncClient:

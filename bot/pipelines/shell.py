@@ -31,7 +31,7 @@ from bot.pipelines.definition import (
     read_definition,
 )
 from bot.processes import ProcessRun, ProcessRuns, RunOptions, Step
-from bot.sources import Source
+from bot.sources.git import Source
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _RESULT = "artifact.json"

@@ -13,13 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 LISTS = ("approvers", "reviewers", "required_reviewers", "labels")
 MOST = 256 * 1024
 """Characters of a file; a larger one is not read."""
 ROOT = ""
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +160,11 @@ def _upwards(path: str) -> Iterator[str]:
 def _mapping(text: str) -> dict[str, Any] | None:
     if len(text) > MOST:
         return None
+    import yaml  # most companies name owners in the catalog alone
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        body = yaml.load(text, Loader=_Loader)  # noqa: S506
+        body = yaml.load(text, Loader=loader)  # noqa: S506
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
     body = {} if body is None else body

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Service, Target
-from bot.deployments.workflow import Providers
+from bot.catalog.repository import resolve_repo
+from bot.deployments.providers import Providers
 from bot.errors import SlipwayError
 from bot.store import deployments as rows
 from bot.store.database import Database

@@ -14,12 +14,12 @@ from typing import Protocol
 import structlog
 
 from bot.catalog.find import find_team
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Kind
+from bot.catalog.repository import resolve_repo
 from bot.deployments.engine import STEP_OF_STATE
 from bot.deployments.model import Deployment, State
 from bot.errors import BadInput, SlipwayError
-from bot.reports import measures
+from bot.reports import LONGEST, measures
 from bot.reports.measures import Ended, Report
 from bot.sources.git import Commit
 from bot.store import emergencies, ended
@@ -31,7 +31,6 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 4
 """How many repositories are asked at the same time."""
-LONGEST = 92
 """Days of a report: a quarter."""
 MOST_COMMITS = 200
 """Of one deployment; more say nothing new about a median."""

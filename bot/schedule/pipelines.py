@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Periodic, PipelineJob, Service
+from bot.catalog.repository import resolve_repo
 from bot.clock import Clock
 from bot.errors import BadInput, ProviderRejected, Refused
 from bot.pipelines.base import Pipeline, RunRequest, RunState

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import structlog
@@ -18,7 +18,9 @@ from bot.catalog.groups import Members, with_members
 from bot.catalog.model import Catalog
 from bot.clock import Clock
 from bot.errors import ProviderError, ProviderRejected
-from bot.pipelines.http import Http
+
+if TYPE_CHECKING:
+    from bot.pipelines.http import Http
 
 log = structlog.get_logger(__name__)
 

@@ -13,15 +13,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
-from bot.catalog.load import resolve_repo
 from bot.catalog.model import Catalog, Person, Service
+from bot.catalog.repository import resolve_repo
 from bot.clock import Clock
 from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.policy.owners import ROOT, Found, Owners
-from bot.sources.git import Source
+
+if TYPE_CHECKING:
+    from bot.sources.git import Source
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bot.clock import Clock
 from bot.pipelines.settings import CiSettings
-from bot.sources.members import GitHubTeams, GitLabMembers, OnCall, Roster
+from bot.sources.members import Roster
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,10 @@ class Rosters:
 
 def make_rosters(settings: CiSettings, clock: Clock) -> Rosters:
     """One for each system with an address and credentials. Raises SlipwayError: credentials cannot be read."""
+    if not (settings.github_url or settings.gitlab_url or settings.oncall_url):
+        return Rosters({}, ())
     from bot.pipelines.http import Http, make_client
+    from bot.sources.members import GitHubTeams, GitLabMembers, OnCall
 
     made: dict[str, Roster] = {}
     closing: list[Callable[[], Awaitable[None]]] = []

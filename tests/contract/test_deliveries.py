@@ -34,7 +34,7 @@ from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.git import Git
 from bot.pipelines.shell import ShellPipeline
 from bot.processes import ProcessRuns
-from bot.sources import Source
+from bot.sources.git import Source
 from tests.contract.test_kubernetes import kubeconfig
 from tests.fakes.argocd import TOKEN, FakeArgoCD, running_argocd
 from tests.fakes.catalogs import make_service, make_target

@@ -22,7 +22,7 @@ from bot.git import Git
 from bot.pipelines.base import Pipeline, PipelineRun, RunRequest, RunState, StageState
 from bot.pipelines.shell import ShellPipeline
 from bot.processes import ProcessRuns
-from bot.sources import Source
+from bot.sources.git import Source
 from tests.contract import remote_worlds
 from tests.fakes.catalogs import make_service, make_target
 from tests.fakes.repositories import Repository

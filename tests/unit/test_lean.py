@@ -7,9 +7,10 @@ import sys
 
 SCRIPT = """
 import sys
-from bot.lean import keep_out_terminals
-keep_out_terminals()
-import bot.app, bot.logging, bot.chat.feishu_parts, bot.chat.slack_parts
+from bot.lean import starting
+with starting():
+    import bot.app, bot.logging, bot.chat.feishu_parts, bot.chat.slack_parts
+    import httpx
 late = ('rich', 'pygments', 'kubernetes', 'lark_oapi', 'alembic', 'PIL', 'slack_bolt', 'slack_sdk', 'apscheduler')
 print(sorted(name for name in late if name in sys.modules))
 import rich.console

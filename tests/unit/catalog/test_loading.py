@@ -10,7 +10,8 @@ import pytest
 
 from bot.catalog.document import Document, typed
 from bot.catalog.find import find_environment, find_person, find_service
-from bot.catalog.load import load_catalog, resolve_repo
+from bot.catalog.load import load_catalog
+from bot.catalog.repository import resolve_repo
 from bot.catalog.schema import RootFile, ServiceIn, json_schema
 from bot.catalog.units import parse_days, parse_duration, parse_hours
 from bot.errors import BadInput

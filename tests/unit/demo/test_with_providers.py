@@ -23,7 +23,7 @@ from bot.git import Git
 from bot.pipelines.base import PipelineRun, RunRequest, RunState
 from bot.pipelines.shell import ShellPipeline
 from bot.processes import ProcessRuns
-from bot.sources import Source
+from bot.sources.git import Source
 
 
 class Providers:

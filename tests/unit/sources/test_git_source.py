@@ -10,7 +10,7 @@ import pytest
 
 from bot.errors import BadInput, ProviderRejected
 from bot.git import Git
-from bot.sources import Source
+from bot.sources.git import Source
 from tests.fakes.repositories import Repository
 
 
