@@ -14,6 +14,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from bot.catalog.kept import KeptCatalog
 from bot.catalog.repository import resolve_repo
 from bot.catalog.watch import CatalogHolder
 from bot.catalog_audit import note_catalog
@@ -94,6 +95,7 @@ from notifiers.outbox import Outbox
 
 if TYPE_CHECKING:
     from bot.catalog.model import Catalog, Target
+    from bot.catalog.references import Known
     from bot.chat.feishu_parts import FeishuParts
     from bot.chat.slack_parts import SlackParts
     from bot.delivery.base import ConfigWriter, Delivery, Images
@@ -197,10 +199,8 @@ class App:
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._noted: Catalog | None = None
-        from bot.providers import known_here
-
-        self.catalogs = CatalogHolder(settings.config, known_here())
         _make_private(settings.data_directory)
+        self.catalogs = CatalogHolder(settings.config, _known, KeptCatalog(settings.data_directory / "catalog.kept"))
         self.db: Database = outside.wrap("db", _database(settings.database))
         self.speaker = Speaker(self.catalog, self._locales())
         self.slack = self._slack_parts()
@@ -733,6 +733,7 @@ class App:
             await self.feishu.api.close()
         for close in self._closing:
             await close()
+        await asyncio.to_thread(self.catalogs.keep)
         if is_made(self.http):
             await self.http.aclose()
         self.db.close()
@@ -905,6 +906,12 @@ def _database(url: str) -> Database:
         db.close()
         raise
     return db
+
+
+def _known() -> Known:
+    from bot.providers import known_here
+
+    return known_here()
 
 
 def source_of(settings: Settings) -> Source:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from bot.catalog.load import load_catalog
 from bot.catalog.model import Catalog
 from bot.catalog.problems import CatalogProblems
 from bot.errors import SlipwayError
-from bot.providers import known_here
 from bot.settings import Settings, read_console_tokens
 
 SETTING = {
@@ -49,6 +47,9 @@ def not_set_up(lines: list[str]) -> NotSetUp:
 
 
 def _catalog(settings: Settings) -> Iterator[str]:
+    from bot.catalog.load import load_catalog
+    from bot.providers import known_here
+
     try:
         load_catalog(settings.config, known_here())
     except CatalogProblems as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,14 @@ class Content:
 
     text: str
     sha: str
+
+
+def digest_of(shas: Mapping[str, str]) -> str:
+    """SHA-256 over names and contents of all files; shas: name -> hash of the content, in order."""
+    whole = hashlib.sha256()
+    for name, sha in shas.items():
+        whole.update(f"{name}\0{sha}\n".encode())
+    return whole.hexdigest()
 
 
 def list_files(directory: Path) -> Listing:

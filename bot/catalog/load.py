@@ -10,7 +10,7 @@ from pathlib import Path
 from bot.catalog import build, messages, periodics, rules
 from bot.catalog.commit import commit_of
 from bot.catalog.document import Document
-from bot.catalog.files import SERVICES, UNSURE, Listing, Stamp, list_files, read_file
+from bot.catalog.files import SERVICES, UNSURE, Listing, Stamp, digest_of, list_files, read_file
 from bot.catalog.groups import anybody, with_members
 from bot.catalog.model import Catalog, EmergencyRule, Place, Scope, Service
 from bot.catalog.options import check_options
@@ -75,10 +75,7 @@ class Loader:
     def digest(self, listing: Listing) -> str:
         """SHA-256 over names and contents of all files; reads those whose stamp is new."""
         self._read(listing)
-        whole = hashlib.sha256()
-        for name in listing.files:
-            whole.update(f"{name}\0{self._parsed[name].sha}\n".encode())
-        return whole.hexdigest()
+        return digest_of({name: self._parsed[name].sha for name in listing.files})
 
     def _load(self, listing: Listing) -> Catalog:
         digest = self.digest(listing)

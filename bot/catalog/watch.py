@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bot.catalog.commit import commit_of
 from bot.catalog.files import SERVICES, UNSURE, Listing, Stamp, list_files, stamp_file
-from bot.catalog.load import Loader
+from bot.catalog.kept import KeptCatalog
 from bot.catalog.model import Catalog
 from bot.catalog.problems import CatalogProblems
-from bot.catalog.references import Known
+
+if TYPE_CHECKING:
+    from bot.catalog.load import Loader
+    from bot.catalog.references import Known
 
 INTERVAL = timedelta(seconds=2)
 SETTLE = timedelta(milliseconds=300)
@@ -33,19 +40,40 @@ class CatalogHolder:
     current: the last good one. problem: what is wrong with the files as they are now, None if nothing.
     """
 
-    def __init__(self, directory: Path, known: Known | None = None) -> None:
-        """Read the directory.
+    def __init__(
+        self, directory: Path, known: Callable[[], Known] | None = None, kept: KeptCatalog | None = None
+    ) -> None:
+        """Read the directory, or what was kept of it. known: asked when something is read.
 
         Raises:
             CatalogProblems: it is wrong, and there is no earlier one to keep.
         """
         self._directory = directory
-        self._loader = Loader(directory, known)
+        self._known = known
+        self._kept = kept
         self._listing = self._look()
         self._next = 0
-        self.current = self._loader.load(self._listing)
+        found = kept.read(directory, self._listing) if kept is not None else None
+        self._in_file = found.digest if found is not None else ""
+        self.current = (
+            self._loader.load(self._listing) if found is None else replace(found, commit=commit_of(directory))
+        )
         self.problem: CatalogProblems | None = None
         self._seen = self.current.digest
+
+    @cached_property
+    def _loader(self) -> Loader:
+        """Made when something has to be read: what checks the files is a tenth of a start."""
+        from bot.catalog.load import Loader
+
+        return Loader(self._directory, self._known() if self._known is not None else None)
+
+    def keep(self) -> None:
+        """Write down the catalog in force for the next start, if it is not written down."""
+        current = self.current
+        if self._kept is not None and self._in_file != current.digest:
+            self._kept.write(current)
+            self._in_file = current.digest
 
     def reload(self) -> bool:
         """Look at every file; True if another catalog is in force now. A wrong one is kept out, and in `problem`."""
@@ -65,6 +93,8 @@ class CatalogHolder:
         """Look again and again, and tell: each new catalog once, each new state of wrong files once. Runs for ever."""
         while True:
             await asyncio.sleep(interval.total_seconds())
+            if self._kept is not None and self._in_file != self.current.digest:
+                await asyncio.to_thread(self.keep)
             if self.may_have_changed():
                 await self._settled()
                 await self._refresh(on_change, on_problem)

@@ -26,14 +26,20 @@ defaults: {repo: "group/{service}", gitops: {repo: config}}
 """
 
 
-def test_the_manuals_rules_are_right(tmp_path: Path) -> None:
-    """An example that `slipway check` refuses teaches the wrong thing."""
+def rules_of_the_manual() -> dict[str, str]:
+    """Files of a catalog with every kind of rule that the manual shows."""
     found = re.findall(r"```yaml\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
     rules = [next(one for one in found if one.startswith(first)) for first in ("zone:", "groups:", "emergency:")]
     services = "pay: {team: shop, labels: {tier: gold}}\nbatch-1: {team: shop}\n"
-    files = {f"rules{number}.yaml": text for number, text in enumerate(rules)}
-    report = check(write(tmp_path / "rules", {"a.yaml": AROUND, "services/all.yaml": services, **files}))
-    assert " is right" in render_report(report)
+    return {"a.yaml": AROUND, "services/all.yaml": services} | {
+        f"rules{number}.yaml": text for number, text in enumerate(rules)
+    }
+
+
+def test_the_manuals_rules_are_right(tmp_path: Path) -> None:
+    """An example that `slipway check` refuses teaches the wrong thing."""
+    assert " is right" in render_report(check(write(tmp_path / "rules", rules_of_the_manual())))
+    found = re.findall(r"```yaml\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
     owning = next(one for one in found if one.startswith("defaults: {owners_file"))
     service = 'pay: {team: shop, repo: group/pay, gitops: {repo: config, path: "{service}/{environment}.yaml"}}\n'
     files = {"a.yaml": "environments: {prod: {}}\n", "own.yaml": owning, "services/all.yaml": service}
