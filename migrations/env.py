@@ -14,6 +14,7 @@ import bot.store.alerts
 import bot.store.console
 import bot.store.firings
 import bot.store.holds
+import bot.store.indexes
 import bot.store.log_links
 import bot.store.tables
 import bot.store.trains  # noqa: F401

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Column, Row, String, Table, Text, bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Tx, UtcDateTime, metadata
+from bot.store.database import Tx, UtcDateTime, insert_into, metadata
 
 alerts = Table(
     "alerts",
@@ -51,12 +50,11 @@ class Alert:
 
 def fire(tx: Tx, alert: Alert) -> None:
     """It fires, or still does. What a person lifted stays lifted while it is the same firing."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     values = {name: getattr(alert, name) for name in Alert.__dataclass_fields__}
     again = {name: value for name, value in values.items() if name not in ("fingerprint", "lifted_by")}
     if (known := get(tx, alert.fingerprint)) is not None and known.started_at != alert.started_at:
         again["lifted_by"] = ""
-    statement = dialect.insert(alerts).values(**values)
+    statement = insert_into(tx, alerts).values(**values)
     tx.execute(statement.on_conflict_do_update(index_elements=["fingerprint"], set_=again))
 
 

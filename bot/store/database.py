@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import importlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from sqlalchemy import DateTime, Dialect, MetaData, create_engine, event, func, make_url, select
@@ -26,6 +27,10 @@ from sqlalchemy.types import TypeDecorator
 
 from bot.errors import ProviderUnavailable, SlipwayError
 from bot.store.batches import Batches
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+    from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
 Tx = Connection
@@ -92,6 +97,17 @@ def _utc_text(value: datetime | None) -> str | None:
     if value.tzinfo is None:
         raise ValueError("a naive datetime cannot be stored")
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def insert_of(database: str) -> Any:
+    """The INSERT of `sqlite` or `postgresql`, which knows ON CONFLICT; only that dialect is loaded."""
+    return importlib.import_module(f"sqlalchemy.dialects.{database}").insert
+
+
+def insert_into(tx: Tx, table: Table) -> postgresql.Insert:
+    """An INSERT that knows ON CONFLICT, which both databases understand alike."""
+    statement: postgresql.Insert = insert_of(tx.dialect.name)(table)
+    return statement
 
 
 def sqlite_url(path: Path) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, func, insert, literal, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from bot.catalog.model import Kind
@@ -28,7 +27,7 @@ from bot.deployments.model import (
 from bot.errors import Conflict
 from bot.store import archive, leases
 from bot.store.audit import AuditEntry
-from bot.store.database import LAST, Tx
+from bot.store.database import LAST, Tx, insert_into
 from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, transitions, votes
 
@@ -70,9 +69,8 @@ class Vote:
 
 def create(tx: Tx, new: NewDeployment, at: datetime) -> tuple[Deployment, bool]:
     """Insert, or find the one this idempotency key made before. Returns it and whether it is new."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     statement = (
-        dialect.insert(deployments)
+        insert_into(tx, deployments)
         .values(
             intent=f"slw-{uuid4().hex}",
             idempotency_key=new.idempotency_key,
@@ -532,9 +530,8 @@ def path(tx: Tx, deployment_id: int) -> list[Transition]:
 
 def add_vote(tx: Tx, deployment_id: int, vote: Vote, platform: str) -> bool:
     """Record a vote; False: this person has voted on this subject already."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     statement = (
-        dialect.insert(votes)
+        insert_into(tx, votes)
         .values(deployment_id=deployment_id, platform=platform, **asdict(vote))
         .on_conflict_do_nothing()
         .returning(votes.c.id)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Column, ForeignKey, Index, Integer, Row, String, Table, Text, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Tx, UtcDateTime, metadata
+from bot.store.database import Tx, UtcDateTime, insert_into, metadata
 from bot.store.tables import BigId
 
 reviews = Table(
@@ -90,9 +89,8 @@ class ServerPass:
 
 def owe(tx: Tx, new: Review) -> bool:
     """Note that a review is owed; False: it is noted already."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     values = {name: getattr(new, name) for name in Review.__slots__}
-    statement = dialect.insert(reviews).values(values).on_conflict_do_nothing().returning(reviews.c.deployment_id)
+    statement = insert_into(tx, reviews).values(values).on_conflict_do_nothing().returning(reviews.c.deployment_id)
     return tx.execute(statement).scalar_one_or_none() is not None
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Index, String, Table, Text, UniqueConstraint, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Boolean, Column, String, Table, Text, UniqueConstraint, delete, func, or_, select, update
 
 from bot.store import leases
-from bot.store.database import Tx, UtcDateTime, metadata
+from bot.store.database import Tx, UtcDateTime, insert_into, metadata
 from bot.store.tables import BigId
 
 firings = Table(
@@ -30,12 +29,6 @@ firings = Table(
     Column("lease_owner", String(64)),
     Column("lease_until", UtcDateTime),
     UniqueConstraint("job", "fire_at"),
-)
-Index(
-    "ix_firings_open",
-    firings.c.id,
-    sqlite_where=firings.c.ended_at.is_(None),
-    postgresql_where=firings.c.ended_at.is_(None),
 )
 
 jobs = Table(
@@ -83,14 +76,13 @@ class Firing:
 
 def known(tx: Tx, names: Iterable[str], at: datetime) -> dict[str, JobRow]:
     """Remember jobs that are new, and return them all."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     wanted = list(names)
     newest = select(func.max(firings.c.fire_at)).where(firings.c.job == jobs.c.name).scalar_subquery()
     query = select(jobs, newest.label("last_at")).where(jobs.c.name.in_(wanted))
     found = {row.name: _job(row) for row in tx.execute(query)}
     for name in wanted:
         if name not in found:
-            tx.execute(dialect.insert(jobs).values(name=name, since=at, paused=False).on_conflict_do_nothing())
+            tx.execute(insert_into(tx, jobs).values(name=name, since=at, paused=False).on_conflict_do_nothing())
             found[name] = JobRow(name, at, False, "", None)
     return found
 
@@ -99,9 +91,8 @@ def fire(
     tx: Tx, job: str, fire_at: datetime, at: datetime, *, cause: str = "", outcome: str = RUNNING, detail: str = ""
 ) -> Firing | None:
     """Record an occurrence as begun, or with an outcome as over; None: another replica has it."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     statement = (
-        dialect.insert(firings)
+        insert_into(tx, firings)
         .values(
             job=job,
             fire_at=fire_at,

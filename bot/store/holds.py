@@ -29,9 +29,8 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Tx, UtcDateTime, metadata
+from bot.store.database import Tx, UtcDateTime, insert_into, metadata
 from bot.store.tables import BigId
 
 locks = Table(
@@ -116,8 +115,7 @@ def all_locks(tx: Tx) -> list[Lock]:
 
 def take(tx: Tx, lock: Lock) -> bool:
     """Put a lock where there is none; False if somebody was first."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(locks).values(**_values(lock)).on_conflict_do_nothing(index_elements=["what"])
+    statement = insert_into(tx, locks).values(**_values(lock)).on_conflict_do_nothing(index_elements=["what"])
     # Not every driver counts the rows of an insert, so the row itself is asked for.
     return tx.execute(statement.returning(locks.c.what)).one_or_none() is not None
 

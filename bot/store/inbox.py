@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
-from sqlalchemy.dialects import postgresql
 
-from bot.store.database import Tx
+from bot.store.database import Tx, insert_of
 from bot.store.leases import database_time_after, lease_end, now
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.tables import inbox
@@ -40,16 +40,15 @@ LEASE = timedelta(seconds=10)
 _GIVEN = ("platform", "event_id", "kind", "payload", "received_at", "lease_owner")
 
 _INSERT = InsertOnce(inbox, [inbox.c.platform, inbox.c.event_id])
-_INSERT_HELD = Prepared(
-    postgresql.insert(inbox)
-    .values(
-        {column.name: bindparam(column.name, type_=column.type) for column in inbox.c if column.name in _GIVEN}
-        | {"lease_until": database_time_after(LEASE)}
-    )
-    .on_conflict_do_nothing()
-    .returning(inbox.c.id)
-)
 _FINISH = Prepared(update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None)))
+
+
+@cache
+def _insert_held() -> Prepared:
+    """For PostgreSQL, whose clock says until when it is held."""
+    given = {column.name: bindparam(column.name, type_=column.type) for column in inbox.c if column.name in _GIVEN}
+    values = given | {"lease_until": database_time_after(LEASE)}
+    return Prepared(insert_of("postgresql")(inbox).values(values).on_conflict_do_nothing().returning(inbox.c.id))
 
 
 def put(
@@ -60,7 +59,7 @@ def put(
     if owner and tx.dialect.name == "sqlite":
         return _INSERT.run(tx, values | {"lease_owner": owner, "lease_until": at + LEASE})
     if owner:
-        number: int | None = _INSERT_HELD.run(tx, values | {"lease_owner": owner}).scalar_one_or_none()
+        number: int | None = _insert_held().run(tx, values | {"lease_owner": owner}).scalar_one_or_none()
         return number
     return _INSERT.run(tx, values)
 

@@ -13,11 +13,10 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Integer, and_, bindparam, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql
 
 from bot.store import audit
 from bot.store.audit import AuditEntry
-from bot.store.database import Tx
+from bot.store.database import Tx, insert_into
 from bot.store.leases import lease_end, now
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.signals import Topic, announce
@@ -190,7 +189,7 @@ def take_place(tx: Tx, platform: str, place: str, owner: str, at: datetime, leas
         return Hold(in_doubt=False)
     here = and_(senders.c.platform == platform, senders.c.place == place)
     until = lease_end(tx, at, lease)
-    fresh = postgresql.insert(senders).values(platform=platform, place=place, owner=owner, until=until)
+    fresh = insert_into(tx, senders).values(platform=platform, place=place, owner=owner, until=until)
     if tx.execute(fresh.on_conflict_do_nothing().returning(senders.c.owner)).scalar_one_or_none():
         return Hold(in_doubt=False)
     held = tx.execute(

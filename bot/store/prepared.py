@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 from sqlalchemy import Column, Dialect, Table
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from bot.store.database import Tx
+from bot.store.database import Tx, insert_of
 
 _ToDriver = Callable[[Any], Any]
 
@@ -81,9 +81,17 @@ class InsertOnce:
 
     def __init__(self, table: Table, key: Sequence[Column[Any]]) -> None:
         """table: with an `id` that the database counts; key: the columns that are unique together."""
-        wanted: dict[str, Any] = {"index_elements": list(key)}
-        self._sqlite = Prepared(sqlite.insert(table).on_conflict_do_nothing(**wanted))
-        self._postgresql = Prepared(postgresql.insert(table).on_conflict_do_nothing(**wanted).returning(table.c.id))
+        self._table = table
+        self._key = list(key)
+
+    @cached_property
+    def _sqlite(self) -> Prepared:
+        return Prepared(insert_of("sqlite")(self._table).on_conflict_do_nothing(index_elements=self._key))
+
+    @cached_property
+    def _postgresql(self) -> Prepared:
+        insert = insert_of("postgresql")(self._table).on_conflict_do_nothing(index_elements=self._key)
+        return Prepared(insert.returning(self._table.c.id))
 
     def run(self, tx: Tx, values: Mapping[str, Any]) -> int | None:
         """Insert these values by column. Returns the new id, or None: it is there already."""

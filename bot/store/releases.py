@@ -7,9 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from bot.store.database import Tx
+from bot.store.database import Tx, insert_into
 from bot.store.tables import releases
 
 
@@ -29,9 +28,8 @@ class Release:
 
 def put(tx: Tx, release: Release) -> Release:
     """Record a release; if its commit has one already, that one stays and is returned."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     values = {name: getattr(release, name) for name in Release.__dataclass_fields__}
-    tx.execute(dialect.insert(releases).values(values).on_conflict_do_nothing())
+    tx.execute(insert_into(tx, releases).values(values).on_conflict_do_nothing())
     return by_commit(tx, release.service, release.commit) or release
 
 

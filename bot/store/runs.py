@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from bot.pipelines.memory import RunNote
-from bot.store.database import Database, Tx
+from bot.store.database import Database, Tx, insert_into
 from bot.store.tables import deployments, pipeline_runs
 
 ATTEMPT = re.compile(r"-[rsu]\d+$")
@@ -53,8 +52,7 @@ def by_intent(tx: Tx, intent: str) -> RunNote | None:
 
 def sending(tx: Tx, note: RunNote) -> RunNote:
     """Insert the note, or count one more sending of it."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(pipeline_runs).values(
+    statement = insert_into(tx, pipeline_runs).values(
         intent=note.intent, provider=note.provider, definition=note.definition, sends=1, sent_at=note.sent_at
     )
     again = {"sends": pipeline_runs.c.sends + 1, "sent_at": note.sent_at}

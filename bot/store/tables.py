@@ -1,4 +1,7 @@
-"""Every table but the console's. State names and row data are a promise over one version up and down."""
+"""Every table but the console's. State names and row data are a promise over one version up and down.
+
+Indexes of a part of the rows are in `indexes.py`.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,6 @@ inbox = Table(
     Column("lease_until", UtcDateTime),
     UniqueConstraint("platform", "event_id"),
 )
-Index(
-    "ix_inbox_pending",
-    inbox.c.id,
-    sqlite_where=inbox.c.done_at.is_(None),
-    postgresql_where=inbox.c.done_at.is_(None),
-)
 
 deployments = Table(
     "deployments",
@@ -79,25 +76,6 @@ deployments = Table(
     Column("ended_at", UtcDateTime),
     Index("ix_deployments_target", "service", "environment", "id"),
     Index("ix_deployments_environment", "environment", "id"),
-)
-Index(
-    "ix_deployments_wake",
-    deployments.c.wake_at,
-    sqlite_where=deployments.c.wake_at.is_not(None),
-    postgresql_where=deployments.c.wake_at.is_not(None),
-)
-Index(
-    "ix_deployments_open",
-    deployments.c.id,
-    sqlite_where=deployments.c.ended_at.is_(None),
-    postgresql_where=deployments.c.ended_at.is_(None),
-)
-
-Index(
-    "ix_deployments_ended",
-    deployments.c.ended_at,
-    sqlite_where=deployments.c.ended_at.is_not(None),
-    postgresql_where=deployments.c.ended_at.is_not(None),
 )
 
 transitions = Table(
@@ -177,17 +155,6 @@ senders = Table(
     Column("place", String(255), primary_key=True),
     Column("owner", String(64), nullable=False),
     Column("until", UtcDateTime, nullable=False),
-)
-
-_due = (outbox.c.wanted > outbox.c.sent) & outbox.c.dead.is_(False)
-# By place: what was sent leaves traces in an index until they are cleared away, and other places need not read them.
-Index(
-    "ix_outbox_behind",
-    outbox.c.platform,
-    outbox.c.place,
-    outbox.c.id,
-    sqlite_where=text("wanted > sent AND dead = 0"),
-    postgresql_where=_due,
 )
 
 audit = Table(

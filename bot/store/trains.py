@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, Integer, String, Table, Text, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import JSON, Column, Integer, String, Table, Text, select, text, update
 
 from bot.deployments.train_model import Data, Train, TrainState
-from bot.store.database import Tx, UtcDateTime, metadata
+from bot.store.database import Tx, UtcDateTime, insert_into, metadata
 from bot.store.tables import BigId
 
 trains = Table(
@@ -29,18 +28,11 @@ trains = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
 )
-Index(
-    "ix_trains_open",
-    trains.c.id,
-    sqlite_where=trains.c.ended_at.is_(None),
-    postgresql_where=trains.c.ended_at.is_(None),
-)
 STATES = tuple(TrainState)
 
 
 def create(tx: Tx, key: str, train: Train, at: datetime) -> tuple[Train, bool]:
     """Insert, or find the one this key made before. Returns it and whether it is new."""
-    dialect = sqlite if tx.dialect.name == "sqlite" else postgresql
     values = {
         "idempotency_key": key,
         "environment": train.environment,
@@ -54,7 +46,7 @@ def create(tx: Tx, key: str, train: Train, at: datetime) -> tuple[Train, bool]:
         "created_at": at,
         "ended_at": None if train.is_open else at,
     }
-    statement = dialect.insert(trains).values(values).on_conflict_do_nothing(index_elements=["idempotency_key"])
+    statement = insert_into(tx, trains).values(values).on_conflict_do_nothing(index_elements=["idempotency_key"])
     made = tx.execute(statement.returning(trains.c.id)).scalar_one_or_none()
     row = tx.execute(select(trains).where(trains.c.idempotency_key == key)).one()
     return _train(row), made is not None

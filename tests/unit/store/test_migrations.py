@@ -16,6 +16,7 @@ import bot.store.archive
 import bot.store.console
 import bot.store.emergencies
 import bot.store.holds
+import bot.store.indexes
 import bot.store.log_links
 import bot.store.tables
 import bot.store.trains  # noqa: F401
