@@ -48,7 +48,6 @@ from bot.sources.rosters import make_rosters
 from bot.store import audit, outbox
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
-from bot.store.console import ConsoleStore
 from bot.store.database import Database, Tx
 from bot.store.inbox import InboxRow
 from bot.store.migrate import migrate
@@ -113,6 +112,7 @@ if TYPE_CHECKING:
     from bot.reports.gather import Reporter
     from bot.sources.elsewhere import Elsewhere
     from bot.sources.git import Source
+    from bot.store.console import ConsoleStore
     from bot.web.console import Access
 
 T = TypeVar("T")
@@ -327,7 +327,7 @@ class App:
     def _tell_people(self, outside: Outside) -> None:
         """The outbox behind every chat, what wakes it, and the chats' adapters."""
         self.metrics = self._measured()
-        self.console_store = ConsoleStore(self.db, outside.clock)
+        self.console_store = later(self._make_console_store)
         clients = {name: self.metrics.watch(client, name, "chat") for name, client in self._clients(outside).items()}
         lease = self.engine.settings.lease
         self.outbox = Outbox(self.db, self.catalog, clients, outside.clock, PACE, self.speaker, lease=lease)
@@ -514,6 +514,11 @@ class App:
         self._closing.append(registries.close)
         return registries
 
+    def _make_console_store(self) -> ConsoleStore:
+        from bot.store.console import ConsoleStore
+
+        return ConsoleStore(self.db, self._clock)
+
     def _make_run_logs(self) -> RunLogs:
         from bot.deployments.run_log import RunLogs
 
@@ -640,25 +645,34 @@ class App:
 
     def _works(self, platforms: Sequence[str]) -> Mapping[str, Work]:
         """What periodic jobs do that are no command."""
-        from bot.reports.drift import DriftFinder
-        from bot.schedule.calendars import CalendarWatch
-        from bot.schedule.digests import Digests
-        from bot.schedule.pipelines import PipelineWork
 
-        pipelines = PipelineWork(
-            lambda: self.providers.pipelines, self.sources, self.catalog, self.settings.config, self._clock
-        )
-        drift = DriftFinder(self.db, self.catalog, self.providers, self.settings.config)
-        calendars = CalendarWatch(self.db, self.catalog, platforms, self._clock, lambda: self.outbox.poke())
+        def pipelines() -> Work:
+            from bot.schedule.pipelines import PipelineWork
+
+            return PipelineWork(
+                lambda: self.providers.pipelines, self.sources, self.catalog, self.settings.config, self._clock
+            )
+
+        def calendars() -> Callable[[], Awaitable[object]]:
+            from bot.schedule.calendars import CalendarWatch
+
+            return CalendarWatch(self.db, self.catalog, platforms, self._clock, lambda: self.outbox.poke()).look
+
+        def digests() -> Work:
+            from bot.reports.drift import DriftFinder
+            from bot.schedule.digests import Digests
+
+            drift = DriftFinder(self.db, self.catalog, self.providers, self.settings.config)
+            return Digests(self.db, self.catalog, platforms, self.reporter, drift, lambda: self.outbox.poke())
+
         own = {
             "lock-reminders": self.deployments.holds.nag,
             "review-reminders": self.deployments.reviews.remind,
-            "calendars": calendars.look,
+            "calendars": later(calendars),
             "retention": self.forget_old,
             "archive": self.archive_old,
         }
-        digests = Digests(self.db, self.catalog, platforms, self.reporter, drift, lambda: self.outbox.poke())
-        return works_by_job(own) | {"pipeline": pipelines, "digest": digests}
+        return works_by_job(own) | {"pipeline": later(pipelines), "digest": later(digests)}
 
     def _schedule(self) -> None:
         """Our own housekeeping of this replica."""
@@ -707,7 +721,8 @@ class App:
 
     def hang_up(self) -> None:
         """End the open streams, so that the web server need not wait for them."""
-        self.console_store.close()
+        if is_made(self.console_store):
+            self.console_store.close()
 
     async def stop(self) -> None:
         """Take nothing new, finish or hand over what runs, close everything."""

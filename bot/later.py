@@ -72,6 +72,9 @@ class _Later:
     def __getattr__(self, name: str) -> Any:
         return getattr(_part(self), name)
 
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return _part(self)(*given, **named)
+
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(_part(self), name, value)
 

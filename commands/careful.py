@@ -11,7 +11,6 @@ import structlog
 from bot.catalog.model import Service, Target
 from bot.catalog.repository import resolve_repo
 from bot.commanding import CommandContext
-from bot.delivery.base import Hooking
 from bot.deployments.model import Deployment
 from bot.errors import SlipwayError
 
@@ -58,6 +57,8 @@ async def _migrations(ctx: CommandContext, service: Service, now: Deployment | N
 
 async def _hooks(ctx: CommandContext, service: Service, target: Target, wanted: Deployment) -> str:
     delivery = ctx.tools.providers.deliveries.get(target.delivery.provider)
+    from bot.delivery.base import Hooking
+
     if not isinstance(delivery, Hooking):
         return ""
     hooks = await delivery.hooks(service, target)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bot.catalog.find import find_environment, find_service
 from bot.catalog.model import OF_RELEASES, Freeze, Service, Window
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.errors import BadInput
-from bot.policy.foreign import Conflict, conflicts, times_change
 from bot.policy.model import Facts, Permission
 from bot.policy.scopes import matches
 from bot.policy.windows import spans
 from bot.store.holds import ChatFreeze
 from bot.times import parse_when, say_when
 from notifiers.card import Card
+
+if TYPE_CHECKING:
+    from bot.policy.foreign import Conflict
 
 AHEAD = timedelta(days=14)
 MOST = 20
@@ -141,6 +143,8 @@ async def windows(ctx: CommandContext, args: WindowsArgs) -> Reply:
 
 def _now(ctx: CommandContext, service: Service, place: str, standing: Facts, now: datetime) -> dict[str, str]:
     """What all windows and freezes together say now, and when that changes."""
+    from bot.policy.foreign import times_change
+
     fields = {}
     for name in (place,) if place else service.targets:
         opened, changes = times_change(ctx.catalog, standing.freezes, service, name, now, now + AHEAD)
@@ -152,6 +156,8 @@ def _now(ctx: CommandContext, service: Service, place: str, standing: Facts, now
 
 async def _elsewhere(ctx: CommandContext, service: Service, place: str, standing: Facts, now: datetime) -> list[str]:
     """What other systems would block of what we allow, and their rules."""
+    from bot.policy.foreign import conflicts
+
     lines: list[str] = []
     rules: list[str] = []
     for name, target in service.targets.items():

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bot.catalog.model import Kind, Service, Target
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
-from bot.delivery.base import Running
 from bot.deployments.model import Deployment
 from bot.deployments.service import Wish, words
 from bot.errors import BadInput, ProviderRejected, Refused
@@ -18,6 +17,9 @@ from bot.store import releases
 from bot.store.releases import Release
 from bot.times import say_for, say_when
 from commands.deploy import find_target, size_of, when
+
+if TYPE_CHECKING:
+    from bot.delivery.base import Running
 
 
 class PromoteArgs(Args):

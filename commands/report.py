@@ -11,7 +11,6 @@ from bot.catalog.find import find_team
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
 from bot.policy.model import Permission
 from bot.reports import LONGEST
-from bot.reports.telling import card_of
 from notifiers.card import Card
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def make_command(reporter: Reporter) -> Command:
         team = find_team(ctx.catalog, args.team).id if args.team else ""
         end = ctx.tools.clock()
         report = await reporter.report(end - timedelta(days=args.days), end, ctx.caller.zone or ctx.catalog.zone, team)
+        from bot.reports.telling import card_of
+
         card: Card = card_of(report, team)
         return Reply(card.title, card)
 

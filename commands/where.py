@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from bot.catalog.find import find_service
 from bot.catalog.model import Service, Target
 from bot.catalog.repository import resolve_repo
 from bot.commanding import Arg, ArgKind, Args, Command, CommandContext, Reply
-from bot.delivery.base import Running, Spread, Written
 from bot.errors import SlipwayError
 from bot.policy.model import Permission
 from bot.store import deployments as rows
 from bot.times import say_when
 from notifiers.card import Card
+
+if TYPE_CHECKING:
+    from bot.delivery.base import Running, Written
 
 
 class WhereArgs(Args):
@@ -66,6 +68,8 @@ async def _cell(ctx: CommandContext, service: Service, target: Target) -> tuple[
 async def _clusters(ctx: CommandContext, service: Service, target: Target) -> dict[str, str]:
     """A line for each cluster of an environment that spans several."""
     delivery = ctx.tools.providers.deliveries.get(target.delivery.provider)
+    from bot.delivery.base import Spread
+
     if not isinstance(delivery, Spread):
         return {}
     try:

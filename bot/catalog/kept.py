@@ -12,6 +12,8 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,9 @@ class KeptCatalog:
 
     def write(self, catalog: Catalog) -> None:
         """Keep it, whole or not at all; that it cannot be written costs only the next start some time."""
-        rest = _mark(catalog.digest) + pickle.dumps(catalog, protocol=5)
+        made = io.BytesIO()
+        _Pickler(made, protocol=5).dump(catalog)
+        rest = _mark(catalog.digest) + made.getvalue()
         new = self._path.with_suffix(".new")
         try:
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -62,6 +66,21 @@ class KeptCatalog:
             new.replace(self._path)
         except OSError as error:
             log.warning("catalog_not_kept", error=error.strerror)
+
+
+class _Pickler(pickle.Pickler):
+    """Has our types made again by calling them, which takes half as long as what dataclasses do by themselves."""
+
+    def reducer_override(self, thing: object) -> Any:
+        kind = type(thing)
+        if kind.__module__ != model.__name__ or not is_dataclass(kind):
+            return NotImplemented
+        return kind, tuple(getattr(thing, name) for name in _names(kind))
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 class _Unpickler(pickle.Unpickler):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bot.deployments.run_log import OpenLog
 from bot.errors import ProviderError
+
+if TYPE_CHECKING:
+    from bot.deployments.run_log import OpenLog
 
 log = structlog.get_logger(__name__)
 
