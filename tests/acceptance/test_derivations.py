@@ -7,9 +7,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from bot.cli import app
 from bot.deployments.derivations import again
 from bot.deployments.model import State
+from bot.terminal import app
 from tests.fakes.repositories import git
 from tests.support.running import running
 from tests.support.world import World, make_world

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bot.chat import feishu_scopes as scopes
-from bot.cli import app
+from bot.terminal import app
 from tests.fakes.feishu import NEEDS
 
 ROOT = Path(__file__).parents[3]

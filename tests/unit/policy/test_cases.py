@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bot.catalog.problems import CatalogProblems
-from bot.cli import app
 from bot.policy.cases import check_cases, read_cases
+from bot.terminal import app
 from tests.support.rules import a_catalog, a_window
 from tests.unit.catalog.directories import good
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bot.cli import app
 from bot.store import audit, holds
 from bot.store.database import Database, sqlite_url
 from bot.store.holds import Lock
 from bot.store.migrate import migrate
+from bot.terminal import app
 from tests.unit.catalog.directories import good
 
 
