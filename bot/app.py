@@ -32,7 +32,7 @@ from bot.dispatch import Answer, Clicks, Dispatcher
 from bot.errors import CatalogInvalid, ProviderError
 from bot.gates.outside import outside_gates
 from bot.git_settings import author_of, git_of, signing_of
-from bot.later import is_made, later
+from bot.later import is_made, later, load_rest
 from bot.metrics import Metrics as Figures
 from bot.pipelines.outside import outside_pipelines
 from bot.schedule.housekeeping import Housekeeping, Watchdog
@@ -162,6 +162,15 @@ PACE = {"console": 0.005, "dingtalk": 3.1, "wecom": 3.1}
 
 SWITCHES = {"github": "github_deployments", "github_checks": "github_url", "gitlab_checks": "gitlab_url"}
 """Platforms whose switch is not called as they are."""
+
+LOADED_SOON = (
+    *("bot.deployments.workflow", "bot.deployments.asking", "bot.deployments.run_log"),
+    *("bot.delivery.gitops", "bot.delivery.merge_requests", "bot.delivery.shell", "bot.delivery.pipeline"),
+    *("bot.pipelines.shell", "bot.sources.git", "bot.gates.asking"),
+)
+"""What the first deployment needs; loaded a moment after the start, so that it need not wait for it."""
+SOON = 5.0
+"""Seconds after the start."""
 
 Wrap = Callable[[str, Any], Any]
 """Given a part's name and the part, returns what is used in its place; tests cut the power there."""
@@ -718,6 +727,7 @@ class App:
         await self.db.run(lambda tx: note_catalog(tx, noted, at))
         self._noted = noted
         self._tasks.append(asyncio.create_task(self.refresh_members()))
+        self._tasks.append(asyncio.create_task(load_rest(LOADED_SOON, SOON)))
 
     def hang_up(self) -> None:
         """End the open streams, so that the web server need not wait for them."""

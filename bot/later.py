@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 PAUSE = 0.05
 """Seconds between two modules that are loaded beside the work."""
+SHARE = 0.0005
+"""Seconds for which loading keeps the interpreter to itself, a tenth of what is usual: answers must not wait."""
 
 
 def later(make: Callable[[], T]) -> T:
@@ -52,11 +55,21 @@ def is_made(part: object) -> bool:
     return not isinstance(part, _Later) or object.__getattribute__(part, "_made")
 
 
+def make_now(part: T) -> T:
+    """The part itself, made if it is not yet."""
+    return cast("T", _part(part)) if isinstance(part, _Later) else part
+
+
 async def load_rest(modules: Iterable[str], after: float) -> None:
-    """Load what was left for later, so many seconds from now, one after another in a thread."""
+    """Load what was left for later, so many seconds from now, one after another in a thread that lets others pass."""
     await asyncio.sleep(after)
     for name in modules:
-        await asyncio.to_thread(importlib.import_module, name)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SHARE)
+        try:
+            await asyncio.to_thread(importlib.import_module, name)
+        finally:
+            sys.setswitchinterval(usual)
         await asyncio.sleep(PAUSE)
 
 
