@@ -27,11 +27,11 @@ class GitSettings(BaseModel):
     git_ssh_key_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_SSH_KEY_FILE")
     git_known_hosts_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_KNOWN_HOSTS_FILE")
     git_ca_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_CA_FILE")
-    git_author_name: str = Field(default="Slipway", alias="SLIPWAY_GIT_AUTHOR_NAME", pattern=r"^[^<>\r\n]{1,100}$")
+    git_author_name: str = Field(default="Slipway", alias="SLIPWAY_GIT_AUTHOR_NAME", pattern=r"^[^<>\r\n]{1,100}\Z")
     git_author_email: str = Field(
-        default="slipway@localhost", alias="SLIPWAY_GIT_AUTHOR_EMAIL", pattern=r"^[^<>\s]{1,200}$"
+        default="slipway@localhost", alias="SLIPWAY_GIT_AUTHOR_EMAIL", pattern=r"^[^<>\s]{1,200}\Z"
     )
-    git_signing_key: str = Field(default="", alias="SLIPWAY_GIT_SIGNING_KEY", pattern=r"^[^\r\n]{0,500}$")
+    git_signing_key: str = Field(default="", alias="SLIPWAY_GIT_SIGNING_KEY", pattern=r"^[^\r\n]{0,500}\Z")
     git_signing_format: Literal["openpgp", "ssh"] = Field(default="openpgp", alias="SLIPWAY_GIT_SIGNING_FORMAT")
 
     @model_validator(mode="after")

@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, mo
 
 from bot.wholeness import say
 
-URL = r"^https?://[^\s/?#@]+/?$"
+URL = r"^https?://[^\s/?#@]+/?\Z"
 
 
 class ListenerSettings(BaseModel):
     """Names of the environment variables are the aliases."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, hide_input_in_errors=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, populate_by_name=True, hide_input_in_errors=True, defer_build=True, regex_engine="python-re"
+    )
 
     dingtalk_robots: SecretStr | None = Field(default=None, alias="DINGTALK_ROBOTS")
     dingtalk_app_key: str = Field(default="", alias="DINGTALK_APP_KEY")

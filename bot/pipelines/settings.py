@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from bot.errors import SlipwayError
 
-ADDRESS = r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$"
+ADDRESS = r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?\Z"
 """An address without credentials or query; empty: not set up."""
 
 
@@ -37,8 +37,8 @@ class CiSettings(BaseModel):
     github_url: str = Field(default="", alias="SLIPWAY_GITHUB_URL", pattern=ADDRESS)
     github_token: SecretStr | None = Field(default=None, alias="SLIPWAY_GITHUB_TOKEN")
     github_token_file: Path | None = Field(default=None, alias="SLIPWAY_GITHUB_TOKEN_FILE")
-    github_app_id: str = Field(default="", alias="SLIPWAY_GITHUB_APP_ID", pattern=r"^[\w.]*$")
-    github_installation: str = Field(default="", alias="SLIPWAY_GITHUB_INSTALLATION", pattern=r"^\d*$")
+    github_app_id: str = Field(default="", alias="SLIPWAY_GITHUB_APP_ID", pattern=r"^[\w.]*\Z")
+    github_installation: str = Field(default="", alias="SLIPWAY_GITHUB_INSTALLATION", pattern=r"^\d*\Z")
     github_app_key_file: Path | None = Field(default=None, alias="SLIPWAY_GITHUB_APP_KEY_FILE")
     github_deployments: bool = Field(default=False, alias="SLIPWAY_GITHUB_DEPLOYMENTS")
     github_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_GITHUB_HOOK_SECRET")
@@ -50,7 +50,7 @@ class CiSettings(BaseModel):
     tekton_ca_file: Path | None = Field(default=None, alias="SLIPWAY_TEKTON_CA_FILE")
 
     yunxiao_url: str = Field(default="", alias="SLIPWAY_YUNXIAO_URL", pattern=ADDRESS)
-    yunxiao_organization: str = Field(default="", alias="SLIPWAY_YUNXIAO_ORGANIZATION", pattern=r"^[\w-]*$")
+    yunxiao_organization: str = Field(default="", alias="SLIPWAY_YUNXIAO_ORGANIZATION", pattern=r"^[\w-]*\Z")
     yunxiao_token: SecretStr | None = Field(default=None, alias="SLIPWAY_YUNXIAO_TOKEN")
     yunxiao_token_file: Path | None = Field(default=None, alias="SLIPWAY_YUNXIAO_TOKEN_FILE")
 
@@ -60,7 +60,7 @@ class CiSettings(BaseModel):
     prow_api_key: SecretStr | None = Field(default=None, alias="SLIPWAY_PROW_API_KEY")
     prow_api_key_file: Path | None = Field(default=None, alias="SLIPWAY_PROW_API_KEY_FILE")
     prow_deck_url: str = Field(default="", alias="SLIPWAY_PROW_DECK_URL", pattern=ADDRESS)
-    prow_namespace: str = Field(default="default", alias="SLIPWAY_PROW_NAMESPACE", pattern=r"^[a-z0-9-]{1,63}$")
+    prow_namespace: str = Field(default="default", alias="SLIPWAY_PROW_NAMESPACE", pattern=r"^[a-z0-9-]{1,63}\Z")
     prow_cluster_url: str = Field(default="", alias="SLIPWAY_PROW_CLUSTER_URL", pattern=ADDRESS)
     prow_cluster_token: SecretStr | None = Field(default=None, alias="SLIPWAY_PROW_CLUSTER_TOKEN")
     prow_cluster_token_file: Path | None = Field(default=None, alias="SLIPWAY_PROW_CLUSTER_TOKEN_FILE")
@@ -82,7 +82,7 @@ class CiSettings(BaseModel):
 
     alertmanager_hook_secret: SecretStr | None = Field(default=None, alias="SLIPWAY_ALERTMANAGER_HOOK_SECRET")
     alertmanager_hook_secret_file: Path | None = Field(default=None, alias="SLIPWAY_ALERTMANAGER_HOOK_SECRET_FILE")
-    alert_labels: str = Field(default="service,environment", alias="SLIPWAY_ALERT_LABELS", pattern=r"^\w+,\w+$")
+    alert_labels: str = Field(default="service,environment", alias="SLIPWAY_ALERT_LABELS", pattern=r"^\w+,\w+\Z")
     alert_hours: float = Field(default=5, alias="SLIPWAY_ALERT_HOURS", gt=0)
 
     reports_url: str = Field(default="", alias="SLIPWAY_REPORTS_URL", pattern=ADDRESS)

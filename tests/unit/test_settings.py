@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.settings import SettingsInvalid, read_console_tokens, read_settings
+from bot.settings import Settings, SettingsInvalid, read_console_tokens, read_settings
 
 
 def test_every_mistake_is_named_at_once() -> None:
@@ -62,3 +62,22 @@ def test_feishu_is_set_up_whole_or_not_at_all(tmp_path: Path) -> None:
     assert "hush" not in repr(settings)
     with pytest.raises(SettingsInvalid, match="FEISHU_ENCRYPT_KEY"):
         read_settings({"SLIPWAY_CONFIG": str(tmp_path), "FEISHU_VERIFICATION_TOKEN": "hush"})
+
+
+@pytest.mark.parametrize("name", ["SLIPWAY_URL", "SLIPWAY_JENKINS_URL", "FEISHU_DOMAIN", "SLIPWAY_GIT_AUTHOR_NAME"])
+def test_a_newline_at_the_end_is_no_part_of_a_value(name: str, tmp_path: Path) -> None:
+    """Where an end is meant, the whole value must be as described: a header or a commit line could be forged."""
+    with pytest.raises(SettingsInvalid, match=name):
+        read_settings({name: "https://ci.example\n"}, config=tmp_path)
+
+
+def test_no_pattern_lets_a_newline_pass() -> None:
+    """In Python's expressions `$` does."""
+    patterns = [
+        found
+        for field in Settings.model_fields.values()
+        for one in field.metadata
+        if (found := getattr(one, "pattern", None))
+    ]
+    assert len(patterns) > 20
+    assert [pattern for pattern in patterns if pattern.endswith("$")] == []
