@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tarfile
 from io import BytesIO
 from pathlib import Path
 
@@ -23,6 +22,8 @@ def commit_of(directory: Path) -> str:
 
 def restore(directory: Path, commit: str, into: Path) -> bool:
     """Write the directory as it was at a commit into another one; False: its repository has no such commit."""
+    import tarfile
+
     prefix = _git(directory, "rev-parse", "--show-prefix").decode().strip().rstrip("/")
     top = _git(directory, "rev-parse", "--show-toplevel").decode().strip()
     if not top:

@@ -69,7 +69,13 @@ async def serve(
     on_ready: called when requests are answered; on_stop: called first of all at the end, to end open streams.
     """
     config = uvicorn.Config(
-        asgi, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=1, server_header=False
+        asgi,
+        lifespan="off",
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        server_header=False,
     )
     server = _Server(config)
     loop = asyncio.get_running_loop()
