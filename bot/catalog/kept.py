@@ -80,7 +80,7 @@ class _Pickler(pickle.Pickler):
 
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    return tuple(field.name for field in fields(kind) if field.init)
 
 
 class _Unpickler(pickle.Unpickler):
