@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from bot.catalog.kept import KeptCatalog
 from bot.catalog.repository import resolve_repo
@@ -54,6 +55,7 @@ from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
 from bot.store.runs import StoredRuns
 from bot.store.signals import Signals, Topic
+from bot.web.front import Front
 from bot.web.health import health_routes
 from bot.web.limits import BodyLimits
 from bot.web.metrics import metrics_routes
@@ -356,9 +358,11 @@ class App:
         self.signals = Signals(self.db, self._hear)
 
     @cached_property
-    def asgi(self) -> Starlette:
+    def asgi(self) -> ASGIApp:
         """The web application, made when first asked for."""
-        return Starlette(routes=self._routes(self._outside), middleware=[Middleware(BodyLimits)])
+        web = Starlette(routes=self._routes(self._outside), middleware=[Middleware(BodyLimits)])
+        chats = (one for one in (self.slack_adapter, self.feishu_adapter) if one is not None)
+        return Front(web, (route for chat in chats for route in chat.routes()))
 
     def catalog(self) -> Catalog:
         """The catalog in force, with what the chats and other systems know of its people."""

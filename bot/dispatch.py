@@ -324,7 +324,9 @@ class Dispatcher:
             tools=self._tools,
             caller=caller,
             catalog=catalog,
-            origin=Origin(incoming.platform, _place(incoming), incoming.personal, incoming.thread, incoming.message_id),
+            origin=Origin(
+                incoming.platform, _place(row.payload), incoming.personal, incoming.thread, incoming.message_id
+            ),
             key=f"{row.platform}:{row.event_id}",
         )
         reply: Reply = await command.run(context, args)
@@ -417,8 +419,9 @@ def command_text(text: str) -> str:
     return line.lstrip("/／") if line[:1] in "/／" else line
 
 
-def _place(incoming: IncomingCommand) -> str:
-    return f"@{incoming.user_id}" if incoming.personal else incoming.place
+def _place(payload: Mapping[str, Any]) -> str:
+    """Where a command is answered."""
+    return f"@{payload['user_id']}" if payload.get("personal") else str(payload["place"])
 
 
 def _subject(row: InboxRow) -> str:
@@ -477,16 +480,16 @@ def _reply(row: InboxRow, answer: Answer) -> NewNotice | None:
         refused = private and answer.outcome != "accepted"
         key = f"reply:{row.id}"
         return NewNotice(key, row.platform, private, Notice.MESSAGE, content=content, priority=2) if refused else None
-    incoming = IncomingCommand(**row.payload)
+    platform = str(row.payload["platform"])
     content = message_to_json(_said(row, answer))
-    if not incoming.platform:  # a job of a Slipway without any chat
+    if not platform:  # a job of a Slipway without any chat
         return None
     return NewNotice(
         key=f"reply:{row.id}",
-        platform=incoming.platform,
-        place=_place(incoming),
+        platform=platform,
+        place=_place(row.payload),
         kind=Notice.MESSAGE,
-        thread=incoming.message_id or incoming.thread,
+        thread=str(row.payload.get("message_id") or row.payload.get("thread") or ""),
         content=content,
         priority=2,
     )
