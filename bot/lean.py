@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 FOR_TERMINALS = ("rich", "pygments")
+YOUNG = 10_000
+"""New objects after which garbage is looked for among them: what a few commands make, and hardly any of it is left."""
 
 
 @contextmanager
@@ -36,6 +38,7 @@ def starting() -> Iterator[Callable[[], None]]:
 
         def settled() -> None:
             gc.freeze()
+            gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
             gc.enable()
 
         yield settled
