@@ -171,7 +171,7 @@ LOADED_SOON = (
     *("bot.pipelines.shell", "bot.sources.git", "bot.gates.asking"),
 )
 """What the first deployment needs; loaded a moment after the start, so that it need not wait for it."""
-SOON = 5.0
+SOON = 1.0
 """Seconds after the start."""
 
 Wrap = Callable[[str, Any], Any]

@@ -308,9 +308,9 @@ def context_of(certificate: Path) -> ssl.SSLContext:
 
 
 async def measure(ours: Load, peer: Load) -> None:
-    """By turns, after both are warm."""
+    """By turns, after both are warm: what is loaded after the first answer is loaded."""
     for one in (ours, peer):
-        await one.steady(RATE, 100)
+        await one.steady(RATE, 200)
     for _ in range(ROUNDS):
         for one in (ours, peer):
             await one.round()
