@@ -51,3 +51,13 @@ def test_the_lock_names_every_dependency() -> None:
     for wanted, file in ((runtime, FILES[0]), (runtime + development, FILES[1])):
         locked = {name for name, _ in pins(file)}
         assert {re.split(r"[^A-Za-z0-9._-]", line)[0].lower() for line in wanted} <= locked
+
+
+def test_the_bill_of_materials_is_made_from_what_is_here() -> None:
+    """The command in the handbook names files of this repository, and the file whose pins are checked here."""
+    command = re.search(
+        r"`cyclonedx-py requirements (\S+) --pyproject (\S+) -o \S+`", (ROOT / "docs/operations.md").read_text()
+    )
+    assert command is not None
+    assert command[1] in FILES
+    assert (ROOT / command[2]).is_file()
