@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from bot.delivery.merge_requests import CodeHost
     from bot.delivery.registry import Registries
     from bot.deployments.engine import Handler, Outcome
+    from bot.deployments.merge_looks import MergeLooks
     from bot.deployments.model import Deployment
     from bot.deployments.run_log import OpenLog, RunLogs
     from bot.deployments.train_model import Train
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from bot.gates.base import Gate, Metrics
     from bot.pipelines.base import Pipeline
     from bot.processes import ProcessRuns
+    from bot.pushes import StoredPushes
     from bot.reports.gather import Reporter
     from bot.sources.elsewhere import Elsewhere
     from bot.sources.git import Source
@@ -329,6 +331,7 @@ class App:
         self.commands = (*COMMANDS[:-1], *with_aliases(*making), COMMANDS[-1])
         self.actions = {**actions, **train.make_actions(self.trains)}
         self.dispatcher = Dispatcher(self.tools, self.commands, self.actions, self._people())
+        self._do_events_later()
 
     def _train_message(self, one: Train) -> Mapping[str, Any]:
         from notifiers.trains import train_message
@@ -617,9 +620,15 @@ class App:
         secrets = {sender: settings.ci_secret(f"{sender}_hook_secret") for sender in senders}
         if not any(secrets.values()):
             return ()
+        from bot.web.webhooks import webhook_routes
+
+        return webhook_routes(secrets, self.events, self._clock)
+
+    @cached_property
+    def events(self) -> StoredPushes:
+        """What pushes and merge requests do, stored first."""
         from bot.deployments.hooked import Events
         from bot.pushes import StoredPushes
-        from bot.web.webhooks import webhook_routes
 
         events = Events(
             self.db,
@@ -629,10 +638,37 @@ class App:
             self.deployments,
             StoredRuns(self.db),
             self.sources,
-            settings.config,
+            self.settings.config,
             self._clock,
         )
-        return webhook_routes(secrets, StoredPushes(events, self.dispatcher), self._clock)
+        return StoredPushes(events, self.dispatcher)
+
+    def _do_events_later(self) -> None:
+        """Those a process before us took, too; what does them is loaded with the first."""
+
+        async def push(row: InboxRow) -> Answer:
+            return await self.events.do(row)
+
+        async def proposed(row: InboxRow) -> Answer:
+            return await self.events.do_proposed(row)
+
+        self.dispatcher.also("push", push)
+        self.dispatcher.also("merge_request", proposed)
+
+    async def look_at_merge_requests(self) -> int:
+        """Start what a lost webhook would have started. Returns how many heads were not known."""
+        return await self._merge_looks.look() if self._merge_looks is not None else 0
+
+    @cached_property
+    def _merge_looks(self) -> MergeLooks | None:
+        """The slow look at open merge requests, where a host of them is set up."""
+        if not (self.settings.gitlab_url or self.settings.github_url):
+            return None
+        from bot.delivery.open_requests import open_requests
+        from bot.deployments.merge_looks import MergeLooks
+
+        hosts = open_requests(self.settings, self._closing)
+        return MergeLooks(self.db, self.catalog, hosts, self.events, self.settings.config, self._clock)
 
     def _alert_hooks(self) -> Sequence[Any]:
         """The route for Alertmanager, if it has a secret."""
@@ -681,6 +717,7 @@ class App:
         own = {
             "lock-reminders": self.deployments.holds.nag,
             "review-reminders": self.deployments.reviews.remind,
+            "merge-requests": self.look_at_merge_requests,
             "calendars": later(calendars),
             "retention": self.forget_old,
             "archive": self.archive_old,

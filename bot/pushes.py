@@ -28,8 +28,8 @@ class StoredPushes:
         self._events = events
         self._dispatcher = dispatcher
         self._wait = wait
-        dispatcher.also(KIND, self._do)
-        dispatcher.also(PROPOSED, self._do_proposed)
+        dispatcher.also(KIND, self.do)
+        dispatcher.also(PROPOSED, self.do_proposed)
 
     async def run_changed(self, hint: RunHint) -> bool:
         """A hint costs a look and is made up for by the next one: it need not be stored."""
@@ -58,9 +58,11 @@ class StoredPushes:
             return ["taken; what comes of it is in the audit log"]
         return [line for line in task.result().text.split("\n") if line]
 
-    async def _do(self, row: InboxRow) -> Answer:
+    async def do(self, row: InboxRow) -> Answer:
+        """What a stored push does. Raises as `Events.pushed`."""
         push = Push(**{**row.payload, "files": tuple(row.payload["files"])})
         return Answer("accepted", "\n".join(await self._events.pushed(push)))
 
-    async def _do_proposed(self, row: InboxRow) -> Answer:
+    async def do_proposed(self, row: InboxRow) -> Answer:
+        """As `do`."""
         return Answer("accepted", "\n".join(await self._events.proposed(MergeRequest(**row.payload))))

@@ -144,8 +144,6 @@ class MergeChecks:
 
     def _wish(self, change: MergeRequest, service: Service, target: Target, person: Person, revision: Revision) -> Wish:
         author = self._catalog().person_by_email(revision.author_email)
-        # The commit stands in front: what is too long is cut off at the end.
-        key = f"check:{change.provider}:{change.commit}:{change.again}:{service.name}:{change.number}:{change.repo}"
         return Wish(
             person=person,
             service=service,
@@ -156,7 +154,7 @@ class MergeChecks:
             branch=change.branch,
             reason=change.what,
             origin=Origin("", ""),
-            key=key[:255],
+            key=key_of(change, service.name),
             author=author.id if author is not None else "",
         )
 
@@ -192,6 +190,12 @@ class MergeChecks:
     ) -> str:
         key = f"check:{change.provider}:{change.commit}:{name}" if told else ""
         return await self._refusals.note(ACTION, name, who, code, text, f"Your {change.what} was not checked.", key)
+
+
+def key_of(change: MergeRequest, service: str) -> str:
+    """Of its check for that service; the commit stands in front, for what is too long is cut off at the end."""
+    key = f"check:{change.provider}:{change.commit}:{change.again}:{service}:{change.number}:{change.repo}"
+    return key[:255]
 
 
 def _follows(target: Target, change: MergeRequest) -> bool:

@@ -31,6 +31,7 @@ OWN = (
     OwnJob("drift-report", "what runs against what Git wants", cron="30 8 * * *", digest="drift"),
     OwnJob("lock-reminders", "remind holders of their locks", every=timedelta(minutes=30)),
     OwnJob("review-reminders", "remind of reviews that are owed", every=timedelta(minutes=30)),
+    OwnJob("merge-requests", "check merge requests whose webhook was lost", every=timedelta(minutes=10)),
     OwnJob("calendars", "look for years that are not published", every=timedelta(hours=6)),
     OwnJob("retention", "forget what is over", every=timedelta(hours=1)),
     OwnJob("archive", "put away what is long over", cron="0 3 * * *"),

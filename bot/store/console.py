@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -33,12 +34,11 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ColumnElement
 
 from bot.clock import Clock
 from bot.store.batches import Batches
-from bot.store.database import Database, Tx, UtcDateTime, metadata
+from bot.store.database import Database, Tx, UtcDateTime, insert_of, metadata
 
 PAGE = 200
 """Messages given at once."""
@@ -74,6 +74,7 @@ _NEXT_SEQ = func.console_next_seq(type_=BigInteger)
 _HIGHEST = select(func.coalesce(func.max(console_messages.c.seq), 0)).scalar_subquery()
 
 
+@cache
 def _insert_all() -> Any:
     """One statement for any number of messages, given as JSON with their order: built once, for building costs more.
 
@@ -85,19 +86,19 @@ def _insert_all() -> Any:
     first = select(_NEXT_SEQ.label("seq")).cte("first")
     seq = first.c.seq + given.c.nth
     rows = select(seq, seq, *(given.c[name] for name in _GIVEN)).select_from(first.join(given, true()))
-    filled = postgresql.insert(console_messages).from_select(
+    filled = insert_of("postgresql")(console_messages).from_select(
         ["seq", "created_seq", *_GIVEN], rows.order_by(given.c.nth)
     )
     return filled.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(console_messages)
 
 
-_INSERT_ALL = _insert_all()
-_INSERT = (
-    sqlite.insert(console_messages)
-    .values(seq=_HIGHEST + 1, created_seq=_HIGHEST + 1)
-    .on_conflict_do_nothing(index_elements=["dedupe_key"])
-    .returning(console_messages)
-)
+@cache
+def _insert_one() -> Any:
+    """On SQLite."""
+    numbered = insert_of("sqlite")(console_messages).values(seq=_HIGHEST + 1, created_seq=_HIGHEST + 1)
+    return numbered.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(console_messages)
+
+
 _UPDATES = {
     dialect: update(console_messages).where(console_messages.c.id == bindparam("the_id")).values(seq=number)
     for dialect, number in (("sqlite", _HIGHEST + 1), ("postgresql", _NEXT_SEQ))
@@ -249,10 +250,10 @@ def add_all(tx: Tx, messages: Sequence[_Dated]) -> list[ConsoleMessage]:
     """Store messages with dedupe keys, or find those that are here already. One statement, if all are new."""
     keys = [message.dedupe_key for message, _ in messages]
     if tx.dialect.name == "sqlite":
-        rows = [row for one in messages for row in tx.execute(_INSERT, _values(*one))]
+        rows = [row for one in messages for row in tx.execute(_insert_one(), _values(*one))]
     else:
         given = [_values(*one) | {"nth": nth, "created_at": one[1].isoformat()} for nth, one in enumerate(messages)]
-        rows = list(tx.execute(_INSERT_ALL, {"messages": given}))
+        rows = list(tx.execute(_insert_all(), {"messages": given}))
     stored = {row.dedupe_key: _row(row) for row in rows}
     if repeats := [key for key in keys if key not in stored]:
         known = select(console_messages).where(console_messages.c.dedupe_key.in_(repeats))

@@ -32,7 +32,7 @@ class InboxRow:
     answer: str
 
 
-KINDS = ("command", "click", "push")
+KINDS = ("command", "click", "push", "merge_request")
 LEASE = timedelta(seconds=10)
 """How long a silent replica keeps an intent it is at."""
 

@@ -58,6 +58,8 @@ class FakeGitHub:
         self.statuses: list[str] = []
         self.check_runs: list[dict[str, Any]] = []
         self.commit_statuses: list[tuple[str, dict[str, Any]]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.pushes: list[dict[str, Any]] = []
         self.claims: list[dict[str, Any]] = []
         self.valid: set[str] = {TOKEN}
         self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST", "PATCH"])]))
@@ -106,6 +108,11 @@ class FakeGitHub:
             case "GET", ["commits", sha, "check-runs"]:
                 found = [one for one in self.check_runs if one["head_sha"] == sha]
                 return JSONResponse({"total_count": len(found), "check_runs": found})
+            case "GET", ["pulls"] if request.query_params.get("state") == "open":
+                return JSONResponse(self.requests)
+            case "GET", ["activity"]:
+                ref = request.query_params["ref"]
+                return JSONResponse([one for one in self.pushes if one["ref"] == ref])
             case "POST" | "PATCH", ["check-runs", *_] if not is_app:
                 return JSONResponse({"message": "You must authenticate via a GitHub App."}, 403)
             case "POST", ["check-runs"]:
@@ -233,6 +240,17 @@ def pull_request_hook(commit: str, branch: str, action: str = "opened", **more: 
     }
     body = {"action": action, "pull_request": request | more, "repository": repo, "sender": {"login": sender}}
     return json.dumps(body).encode()
+
+
+def open_request(commit: str, branch: str, at: datetime, **more: Any) -> dict[str, Any]:
+    """An entry of GitHub's list of pull requests, of `repos/app` into `main`. more: over its fields."""
+    request: dict[str, Any] = json.loads(pull_request_hook(commit, branch))["pull_request"]
+    return request | {"updated_at": f"{at:%Y-%m-%dT%H:%M:%SZ}"} | more
+
+
+def push_event(commit: str, branch: str, user: str) -> dict[str, Any]:
+    """An entry of a repository's activity."""
+    return {"activity_type": "push", "ref": f"refs/heads/{branch}", "after": commit, "actor": {"login": user}}
 
 
 def rerequested_hook(commit: str, branch: str, name: str = "slipway/app", sender: str = "ada") -> bytes:

@@ -63,6 +63,8 @@ class FakeGitLab:
         self.played: list[int] = []
         self.statuses: list[tuple[str, dict[str, Any]]] = []
         self.freeze_periods: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
+        self.pushes: list[dict[str, Any]] = []
         self.app = Faulty(Starlette(routes=[Route("/{path:path}", self._serve, methods=["GET", "POST"])]))
 
     @property
@@ -74,6 +76,8 @@ class FakeGitLab:
         if request.headers.get("private-token") != TOKEN:
             return JSONResponse({"message": "401 Unauthorized"}, 401)
         parts = request.scope["raw_path"].decode().partition("?")[0].removeprefix("/api/v4/").split("/")
+        if parts == ["merge_requests"]:
+            return self._requests(request)
         if parts[0] != "projects" or unquote(parts[1]) not in (*self.projects, "1"):
             return JSONResponse({"message": "404 Project Not Found"}, 404)
         match request.method, parts[2:]:
@@ -81,6 +85,8 @@ class FakeGitLab:
                 return JSONResponse({"id": 1, "path_with_namespace": unquote(parts[1])})
             case "POST", ["pipeline"]:
                 return self._create(await request.json())
+            case "GET", ["events"] if request.query_params.get("action") == "pushed":
+                return JSONResponse(self.pushes)
             case "GET", ["freeze_periods"]:
                 return JSONResponse(self.freeze_periods)
             case "POST", ["statuses", sha]:
@@ -92,6 +98,13 @@ class FakeGitLab:
             case _, ["jobs", number, verb]:
                 return self._job(request, int(number), verb)
         return JSONResponse({"message": "404 Not Found"}, 404)
+
+    def _requests(self, request: Request) -> Response:
+        """Of every project that the token sees."""
+        since = datetime.fromisoformat(request.query_params["updated_after"])
+        seen = [one for one in self.requests if datetime.fromisoformat(one["updated_at"]) >= since]
+        is_open = request.query_params.get("state") == "opened" and request.query_params.get("scope") == "all"
+        return JSONResponse(paged(seen, request.query_params) if is_open else [])
 
     def _status(self, sha: str, body: dict[str, Any]) -> Response:
         last: dict[str, Any] = next(
@@ -245,3 +258,24 @@ def merge_request_hook(commit: str, branch: str, action: str = "open", **more: A
         "changes": changes,
     }
     return json.dumps(body).encode()
+
+
+def open_request(commit: str, branch: str, at: datetime, **more: Any) -> dict[str, Any]:
+    """An entry of GitLab's list of merge requests, of `repos/app` into `main`. more: over its fields."""
+    return {
+        "iid": 9,
+        "references": {"full": "repos/app!9"},
+        "sha": commit,
+        "source_branch": branch,
+        "target_branch": "main",
+        "source_project_id": 1,
+        "target_project_id": 1,
+        "draft": False,
+        "updated_at": at.isoformat(),
+        "web_url": "https://gitlab.example/repos/app/-/merge_requests/9",
+    } | more
+
+
+def push_event(commit: str, branch: str, user: str) -> dict[str, Any]:
+    """An entry of a project's events."""
+    return {"author_username": user, "push_data": {"action": "pushed", "ref": branch, "commit_to": commit}}
