@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -173,8 +174,8 @@ LOADED_SOON = (
     *("bot.pipelines.shell", "bot.sources.git", "bot.gates.asking"),
 )
 """What the first deployment needs; loaded a moment after the start, so that it need not wait for it."""
-SOON = 1.0
-"""Seconds after the start."""
+SOON, QUIET = 1.0, 0.5
+"""Seconds after the start, and since the last answer."""
 
 Wrap = Callable[[str, Any], Any]
 """Given a part's name and the part, returns what is used in its place; tests cut the power there."""
@@ -212,6 +213,7 @@ class App:
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._noted: Catalog | None = None
+        self._answered_at = 0.0
         _make_private(settings.data_directory)
         self.catalogs = CatalogHolder(settings.config, _known, KeptCatalog(settings.data_directory / "catalog.kept"))
         self.db: Database = outside.wrap("db", _database(settings.database))
@@ -768,7 +770,10 @@ class App:
         await self.db.run(lambda tx: note_catalog(tx, noted, at))
         self._noted = noted
         self._tasks.append(asyncio.create_task(self.refresh_members()))
-        self._tasks.append(asyncio.create_task(load_rest(LOADED_SOON, SOON)))
+        self._tasks.append(asyncio.create_task(load_rest(LOADED_SOON, SOON, self._is_quiet)))
+
+    def _is_quiet(self) -> bool:
+        return time.monotonic() - self._answered_at > QUIET
 
     def hang_up(self) -> None:
         """End the open streams, so that the web server need not wait for them."""
@@ -830,6 +835,7 @@ class App:
         def answered(row: InboxRow, answer: Answer, seconds: float) -> None:
             said = str(row.payload.get("button" if row.kind == "click" else "text", ""))
             figures.intent(row.kind, said, answer.outcome, answer.code, seconds)
+            self._answered_at = time.monotonic()
 
         self.dispatcher.watch(answered)
         if self.settings.otlp_url:

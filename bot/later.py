@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 PAUSE = 0.05
 """Seconds between two modules that are loaded beside the work."""
+LOOK = 0.2
+"""Seconds between two looks whether it is quiet."""
 SHARE = 0.0005
 """Seconds for which loading keeps the interpreter to itself, a tenth of what is usual: answers must not wait."""
 
@@ -60,10 +62,15 @@ def make_now(part: T) -> T:
     return cast("T", _part(part)) if isinstance(part, _Later) else part
 
 
-async def load_rest(modules: Iterable[str], after: float) -> None:
-    """Load what was left for later, so many seconds from now, one after another in a thread that lets others pass."""
+async def load_rest(modules: Iterable[str], after: float, is_quiet: Callable[[], bool]) -> None:
+    """Load what was left for later, from so many seconds on, one after another, each when nobody asks for anything.
+
+    In a thread, which lets others pass; where it is never quiet, each is loaded when it is first used.
+    """
     await asyncio.sleep(after)
     for name in modules:
+        while not is_quiet():  # noqa: ASYNC110 - quiet is the absence of events
+            await asyncio.sleep(LOOK)
         usual = sys.getswitchinterval()
         sys.setswitchinterval(SHARE)
         try:

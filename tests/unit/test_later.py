@@ -14,11 +14,12 @@ import pytest
 
 import bot.app
 import bot.gates.outside
+import bot.later
 from bot.app import LOADED_SOON, App
 from bot.catalog.kept import KeptCatalog
 from bot.catalog.load import load_catalog
 from bot.deployments.model import State
-from bot.later import is_made, later, make_now, named
+from bot.later import is_made, later, load_rest, make_now, named
 from bot.providers import EVERYWHERE
 from bot.settings import Settings
 from tests.support.world import make_world
@@ -73,6 +74,23 @@ async def test_every_part_of_an_application_can_be_made(tmp_path: Path, monkeypa
         assert await app.report("", "7")
     finally:
         await app.stop()
+
+
+async def test_nothing_is_loaded_while_people_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading takes turns with answering, so it waits for a quiet moment."""
+    monkeypatch.setattr(bot.later, "LOOK", 0.0)
+    monkeypatch.setattr(bot.later, "PAUSE", 0.0)
+    told: list[str] = []
+    looks = iter([False, False, True, True])
+
+    def is_quiet() -> bool:
+        quiet = next(looks)
+        told.append("quiet" if quiet else "busy")
+        return quiet
+
+    monkeypatch.setattr(importlib, "import_module", told.append)
+    await load_rest(["one", "two"], 0.0, is_quiet)
+    assert told == ["busy", "busy", "quiet", "one", "quiet", "two"]
 
 
 @pytest.mark.parametrize("place", sorted(EVERYWHERE.values()))
