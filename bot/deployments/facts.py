@@ -8,7 +8,7 @@ from datetime import datetime
 from bot.catalog.model import Freeze, Kind, ReviewBlock, Scope, SourceLine
 from bot.deployments.model import Deployment
 from bot.policy.model import EVERYTHING, Ballot, Facts, LockFact, Pass, Permission, PolicyRequest, ReviewFact
-from bot.store import alerts, emergencies, holds
+from bot.store import alerts, emergencies, holds, standing
 from bot.store.alerts import Alert
 from bot.store.database import Tx
 
@@ -40,6 +40,8 @@ def request_of(seen: Deployment) -> PolicyRequest:
 
 def standing_facts(tx: Tx, at: datetime) -> Facts:
     """Every lock, firing alert and freeze from a chat; what cannot be understood holds everything up."""
+    if not standing.is_anything(tx, at):
+        return Facts()
     firing = (alert_fact(one) for one in alerts.firing(tx, at))
     return Facts(
         locks=(*(lock_fact(one) for one in holds.all_locks(tx)), *firing),

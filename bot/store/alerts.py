@@ -69,7 +69,7 @@ def get(tx: Tx, fingerprint: str) -> Alert | None:
     return _alert(row) if row is not None else None
 
 
-_FIRING = (
+FIRING = (
     select(alerts)
     .where(alerts.c.until_at > bindparam("at"), alerts.c.lifted_by == "")
     .order_by(alerts.c.service, alerts.c.started_at)
@@ -79,7 +79,7 @@ _FIRING = (
 
 def firing(tx: Tx, at: datetime) -> Sequence[Alert]:
     """Every alert that holds now, by service."""
-    return [_alert(row) for row in tx.execute(_FIRING, {"at": at})]
+    return [_alert(row) for row in tx.execute(FIRING, {"at": at})]
 
 
 def lift(tx: Tx, what: str, by: str, at: datetime) -> Sequence[Alert]:

@@ -100,13 +100,13 @@ def get_review(tx: Tx, deployment_id: int) -> Review | None:
     return _review(row) if row is not None else None
 
 
-_OWED = select(reviews).where(reviews.c.done_at.is_(None)).order_by(reviews.c.owed_at)
+OWED = select(reviews).where(reviews.c.done_at.is_(None)).order_by(reviews.c.owed_at)
 """Built once: every command asks."""
 
 
 def owed(tx: Tx) -> list[Review]:
     """Every review that is owed, the oldest first."""
-    return [_review(row) for row in tx.execute(_OWED)]
+    return [_review(row) for row in tx.execute(OWED)]
 
 
 def since(tx: Tx, start: datetime) -> list[Review]:

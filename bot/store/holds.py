@@ -100,8 +100,8 @@ def get_lock(tx: Tx, what: str) -> Lock | None:
 
 
 # Built once: making a statement costs more than running it, and every command asks for these.
-_ALL_LOCKS = select(locks).order_by(locks.c.what)
-_STANDING = (
+ALL_LOCKS = select(locks).order_by(locks.c.what)
+STANDING = (
     select(freezes)
     .where(freezes.c.lifted_at.is_(None), or_(freezes.c.end_at.is_(None), freezes.c.end_at > bindparam("at")))
     .order_by(freezes.c.id)
@@ -110,7 +110,7 @@ _STANDING = (
 
 def all_locks(tx: Tx) -> list[Lock]:
     """Every lock, expired ones too, by what they lock."""
-    return [_lock(row) for row in tx.execute(_ALL_LOCKS)]
+    return [_lock(row) for row in tx.execute(ALL_LOCKS)]
 
 
 def take(tx: Tx, lock: Lock) -> bool:
@@ -156,7 +156,7 @@ def freeze(tx: Tx, new: ChatFreeze) -> int:
 
 def standing_freezes(tx: Tx, at: datetime) -> list[ChatFreeze]:
     """Freezes that were not lifted and are not over."""
-    return [_freeze(row) for row in tx.execute(_STANDING, {"at": at})]
+    return [_freeze(row) for row in tx.execute(STANDING, {"at": at})]
 
 
 def lift(tx: Tx, freeze_id: int, at: datetime) -> bool:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from bot.deployments.facts import standing_facts
-from bot.store import holds
-from bot.store.database import Database
+from bot.policy.model import Facts
+from bot.store import alerts, emergencies, holds
+from bot.store import deployments as rows
+from bot.store.alerts import Alert
+from bot.store.database import Database, Tx
+from bot.store.emergencies import Review
 from bot.store.holds import ChatFreeze, Lock
 from bot.store.migrate import migrate
 from tests.support.clock import MONDAY_MORNING
+from tests.support.rows import new_deployment
 
 
 @pytest.fixture
@@ -65,3 +70,31 @@ def test_a_freeze_stands_until_its_end_or_until_it_is_lifted(db: Database) -> No
     assert db.run_sync(lambda tx: holds.lift(tx, number, MONDAY_MORNING))
     assert not db.run_sync(lambda tx: holds.lift(tx, number, MONDAY_MORNING))
     assert db.run_sync(lambda tx: standing_facts(tx, MONDAY_MORNING)).freezes == ()
+
+
+def by_a_lock(tx: Tx) -> None:
+    holds.take(tx, LOCK)
+
+
+def by_a_freeze(tx: Tx) -> None:
+    holds.freeze(tx, ChatFreeze("f", {}, MONDAY_MORNING, None, "x", (), "rae"))
+
+
+def by_an_alert(tx: Tx) -> None:
+    until = MONDAY_MORNING + timedelta(hours=1)
+    alerts.fire(tx, Alert("f1", "Slow", "pay", "prod", "p99 is 3 s", MONDAY_MORNING, until))
+
+
+def by_a_review(tx: Tx) -> None:
+    deployment, _ = rows.create(tx, new_deployment("k"), MONDAY_MORNING)
+    due = MONDAY_MORNING + timedelta(days=1)
+    emergencies.owe(tx, Review(deployment.id, "pay", "prod", "lane", "olive", MONDAY_MORNING, due, block="always"))
+
+
+@pytest.mark.parametrize("hold", [by_a_lock, by_a_freeze, by_an_alert, by_a_review])
+def test_each_that_holds_is_seen_alone(db: Database, hold: Callable[[Tx], None]) -> None:
+    """They are looked for in one question, and read only if there is any."""
+    assert db.run_sync(lambda tx: standing_facts(tx, MONDAY_MORNING)) == Facts()
+    db.run_sync(hold)
+    seen = db.run_sync(lambda tx: standing_facts(tx, MONDAY_MORNING))
+    assert len(seen.locks) + len(seen.freezes) + len(seen.reviews) == 1
