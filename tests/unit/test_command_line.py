@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -22,8 +23,10 @@ with open("child", "w") as file:
     file.write(str(child))
 while sys.argv[1] == "talk":
     print("x" * 1000)
+if sys.argv[1] == "stay":
+    time.sleep(300)
 """
-"""`leave`: ends and leaves a child in a group of its own, with its pipes; `talk`: never ends."""
+"""`leave`: ends and leaves a child in a group of its own, with its pipes; `talk` and `stay`: never end."""
 
 
 async def test_what_is_said_on_both_streams_comes_back(tmp_path: Path) -> None:
@@ -47,6 +50,19 @@ async def test_too_much_output_ends_the_whole_group(tmp_path: Path) -> None:
     argv = [sys.executable, "-I", "-S", "-c", CHILD, "talk"]
     with pytest.raises(OutputTooLarge):
         await run_command(argv, env={}, timeout=30, cwd=tmp_path, limit=100_000)
+    assert not is_running(child_in(tmp_path))
+
+
+async def test_who_waits_no_longer_ends_the_whole_group(tmp_path: Path) -> None:
+    """A cancelled caller leaves nothing behind, and hears of its cancelling only when that is so."""
+    waiting = asyncio.create_task(
+        run_command([sys.executable, "-I", "-S", "-c", CHILD, "stay"], env={}, timeout=60, cwd=tmp_path)
+    )
+    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+        await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
     assert not is_running(child_in(tmp_path))
 
 
