@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,3 +23,11 @@ def utc_now() -> datetime:
 def elapsed() -> float:
     """Seconds that also pass while this process, or its whole machine, is paused: what a lease is measured with."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+async def rest_after(began: float, share: float = 4.0, least: float = 0.0, longest: float = 0.5) -> None:
+    """Rest some times as long as it took since `began` (of `elapsed`), so that what many ask for is done for many.
+
+    What takes a moment on a quiet machine is done again after a moment; under load it is done more rarely.
+    """
+    await asyncio.sleep(min(longest, max(least, share * (elapsed() - began))))

@@ -25,8 +25,9 @@ from bot.errors import BadInput, Conflict, ProviderError, ProviderRejected, Refu
 from bot.policy.model import ReasonCode
 from bot.store import audit, inbox, outbox
 from bot.store.audit import AuditEntry
+from bot.store.batches import Batches
 from bot.store.database import DatabaseUnavailable, Tx
-from bot.store.inbox import InboxRow
+from bot.store.inbox import InboxRow, NewIntent
 from bot.store.outbox import NewNotice, Notice, OutboxRow
 from bot.times import say_when
 from notifiers.card import Card, Message
@@ -60,6 +61,25 @@ class Answer:
     status: int = 200
 
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An answer on record. is_held: its message is sent from here as soon as it is stored."""
+
+    done: inbox.Done
+    entry: AuditEntry
+    notice: NewNotice | None
+    is_held: bool
+
+    def leave(self, tx: Tx) -> OutboxRow | None:
+        """The audit entry and the message; the message's row, if it is sent from here."""
+        audit.append_at_end(tx, self.entry)
+        if self.notice is not None and self.is_held:
+            return outbox.put_held(tx, self.notice, self.done.at, self.done.at + HELD)
+        if self.notice is not None:
+            outbox.put(tx, self.notice, self.done.at)
+        return None
+
+
 class Dispatcher:
     """Takes commands and clicks of every chat platform."""
 
@@ -81,6 +101,8 @@ class Dispatcher:
         """What failed here because something was away: that this process still lives shows that it does not end it."""
         self._minding: asyncio.Task[None] | None = None
         self.owner = uuid4().hex
+        self._putting = Batches(self._put_all)
+        self._recording = Batches(self._record_all)
         self._room = asyncio.Semaphore(CONCURRENT)
         self._on_reply: list[Any] = []
         self._others: dict[str, Callable[[InboxRow], Awaitable[Answer]]] = {}
@@ -208,8 +230,10 @@ class Dispatcher:
         return await self._put(platform, event_id, kind, storable(payload))
 
     async def _put(self, platform: str, event_id: str, kind: str, kept: Mapping[str, Any]) -> int | None:
-        at, work = self._tools.clock(), self._tools.db.together
-        return await work(lambda tx: inbox.put(tx, platform, event_id, kind, kept, at, self.owner))
+        return await self._putting.add(NewIntent(platform, event_id, kind, kept, self._tools.clock()))
+
+    async def _put_all(self, new: Sequence[NewIntent]) -> list[int | None]:
+        return await self._tools.db.together(lambda tx: inbox.put_all(tx, new, self.owner))
 
     def _spawn(self, inbox_id: int, row: InboxRow | None = None, again: bool = False) -> asyncio.Task[Answer]:
         self._held.add(inbox_id)
@@ -363,23 +387,21 @@ class Dispatcher:
         notice = _reply(row, answer)
         send = self._send if notice is not None and row.platform in self._direct else None
 
-        def work(tx: Tx) -> OutboxRow | None:
-            if not inbox.finish(tx, row.id, answer.outcome, answer.text, at):
-                return None
-            audit.append_at_end(tx, entry)
-            if notice is not None and send is not None:
-                return outbox.put_held(tx, notice, at, at + HELD)
-            if notice is not None:
-                outbox.put(tx, notice, at)
-            return None
-
-        held = await self._tools.db.together(work)
+        done = inbox.Done(row.id, answer.outcome, answer.text, at)
+        held = await self._recording.add(_Record(done, entry, notice, send is not None))
         for watcher in self._watchers:
             watcher(row, answer, (self._tools.clock() - row.received_at).total_seconds())
         if held is not None and send is not None:
             send(held, _said(row, answer))
         for listener in self._on_reply if notice is not None and send is None else ():
             listener()
+
+    async def _record_all(self, records: Sequence[_Record]) -> list[OutboxRow | None]:
+        def work(tx: Tx) -> list[OutboxRow | None]:
+            first = inbox.finish_all(tx, [one.done for one in records])
+            return [one.leave(tx) if one.done.id in first else None for one in records]
+
+        return await self._tools.db.together(work)
 
 
 class Clicks:

@@ -126,7 +126,7 @@ async def resolve(ctx: CommandContext, service: Service, target: Target, version
     """
     repo = resolve_repo(ctx.tools.directory, service.repo)
     if version:
-        known = await ctx.tools.db.read(lambda tx: releases.by_name(tx, service.name, version))
+        known = await ctx.tools.deployments.releases.by_name(service.name, version)
         if known is not None:
             said = await ctx.tools.sources.describe(repo, known.commit)
             from bot.sources.git import Revision

@@ -18,7 +18,7 @@ from uuid import uuid4
 import structlog
 
 from bot.catalog.model import Catalog
-from bot.clock import Clock, Seconds, elapsed
+from bot.clock import Clock, Seconds, elapsed, rest_after
 from bot.errors import OutcomeUnknown, ProviderError
 from bot.store import deployments as rows
 from bot.store import outbox
@@ -213,8 +213,9 @@ class Outbox:
     async def _watching(self) -> None:
         while True:
             self._wanted.clear()
+            began = elapsed()
             pause = await self._round()
-            await asyncio.sleep(BREATH)
+            await rest_after(began, least=BREATH)
             try:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()

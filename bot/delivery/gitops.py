@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bot.catalog.model import GitopsSpec
-from bot.clock import Clock, utc_now
+from bot.clock import Clock, elapsed, rest_after, utc_now
 from bot.delivery.base import Change, Check, Written
 from bot.delivery.formats import Format, format_of
 from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable, SlipwayError
@@ -251,6 +251,7 @@ class _Branch:
     async def _look_for_all(self) -> None:
         while self._lookers:
             lookers, self._lookers = self._lookers, []
+            began = elapsed()
             try:
                 seen = await self._look_once({path for path, _ in lookers} - {""})
             except Exception as error:
@@ -261,6 +262,7 @@ class _Branch:
             for _, future in lookers:
                 if not future.done():
                     future.set_result(seen)
+            await rest_after(began, share=1.0)
 
     async def _look_once(self, paths: set[str]) -> _Seen:
         await self.fetch()
@@ -374,11 +376,12 @@ class _Branch:
         batch: list[_Pending] = []
         try:
             while self._queue:
-                batch = self._take()
+                batch, began = self._take(), elapsed()
                 try:
                     await self._settle(batch)
                 except Exception as error:
                     _fail(batch, error)
+                await rest_after(began, share=1.0)  # What comes meanwhile goes with the next push.
         finally:
             # Never leave anybody waiting, also when this task is cancelled.
             stopped = OutcomeUnknown("The Git writer was stopped.", hint="It is looked up at the next start.")

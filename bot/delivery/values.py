@@ -14,6 +14,8 @@ from bot.errors import ProviderRejected
 
 KEYS = ("version", "digest", "commit")
 _LIMIT = 262_144
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""A file is read some five times for a change, which without libyaml costs as much as the rest of the change."""
 
 
 def read_values(text: str, where: str) -> dict[str, str]:
@@ -57,7 +59,7 @@ def _load(text: str, where: str) -> dict[str, object]:
     if len(text) > _LIMIT:
         raise ProviderRejected(f"{where} is larger than {_LIMIT} characters.", hint="Give Slipway a file of its own.")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_LOADER)  # noqa: S506 - the safe one
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ProviderRejected(f"{where} is not valid YAML.", hint="Correct it in the repository.") from None
     if value is None:
@@ -69,7 +71,7 @@ def _load(text: str, where: str) -> dict[str, object]:
 
 def _places(text: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
     """Top-level key -> its node and its value's node. The pure loader counts characters, as we do."""
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose(text, Loader=_LOADER)
     if not isinstance(root, yaml.MappingNode):
         return {}
     return {name.value: (name, value) for name, value in root.value if isinstance(name, yaml.ScalarNode)}

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 import structlog
 
-from bot.clock import Clock, elapsed
+from bot.clock import Clock, elapsed, rest_after
 from bot.deployments.effects import effects
 from bot.deployments.model import Data, Deployment, Failure, State
-from bot.deployments.moves import Moves
+from bot.deployments.moves import Moves, arrived
 from bot.errors import ProviderError, ProviderRejected
 from bot.store import audit
 from bot.store import deployments as rows
+from bot.store.batches import Batches
 from bot.store.database import Database, Tx
+from bot.store.deployments import Change
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,9 @@ SHORT_WAIT, LONGER_WAIT = timedelta(seconds=5), timedelta(minutes=1)
 
 NO_ROOM = timedelta(minutes=10)
 """How long one that was not admitted sleeps unless its row is woken; long enough to let its lease go meanwhile."""
+
+CROWD = 512
+"""With more than so many in work, or half of the limit, those that wait long give their leases back meanwhile."""
 
 AT_ONCE = 256
 """How many are claimed in one statement: a thousand are back in work with four, and two replicas still share them."""
@@ -78,7 +83,7 @@ class EngineSettings:
     patience: timedelta = timedelta(minutes=10)
     poll: timedelta = timedelta(seconds=30)
     replicas: timedelta = timedelta(seconds=3.5)
-    limit: int = 1024
+    limit: int = 4096
 
 
 class Engine:
@@ -104,10 +109,15 @@ class Engine:
         self._nudges: dict[int, asyncio.Event] = {}
         self._renewed: dict[int, float] = {}
         self._parking: dict[int, rows.Leaving] = {}
+        self._peek = Batches(self._peek_all)
+        self._recording = Batches(self._record_all)
         self._poked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_lease_lost: Callable[[], None] = lambda: None
+
+    async def _peek_all(self, ids: Sequence[int]) -> list[tuple[str, int, int] | None]:
+        return await self._db.read(lambda tx: rows.peek(tx, ids))
 
     async def start(self) -> None:
         """Begin to work. On SQLite the leases of the process before us are void: it is gone."""
@@ -158,6 +168,7 @@ class Engine:
     async def _claiming(self) -> None:
         while True:
             self._poked.clear()
+            began = elapsed()
             try:
                 pause = await self._claim()
             except ProviderError as error:
@@ -166,6 +177,7 @@ class Engine:
             except Exception:  # one row we cannot read must not stop all others for ever
                 log.exception("claim_stumbled")
                 pause = 5.0
+            await rest_after(began, longest=0.2)
             if pause > 0:
                 await _event_or(self._poked, pause)
 
@@ -308,6 +320,10 @@ class Engine:
         if isinstance(outcome, Stay):
             return await self._record_stay(seen, outcome, at)
         go = outcome
+        if go.admit is None and not go.to.is_final:
+            moved = await self._changed(Change(seen, go.to, arrived(go.data), at, at, go.actor, go.note, go.digest))
+            self._moves.announce_changed(moved.id, moved)
+            return moved
         after = await self._db.together(lambda tx: self._admitted(tx, seen, go, at))
         if isinstance(after, str):
             data = go.data.model_copy(update={"waiting_for": after})
@@ -326,17 +342,31 @@ class Engine:
         _witness(tx, seen, go.data, at)
         return after
 
-    def _stayed(self, tx: Tx, seen: Deployment, stay: Stay, at: datetime) -> Deployment:
-        after = rows.stay(tx, seen, stay.data, stay.until, at, self.owner)
-        _witness(tx, seen, stay.data, at)
+    async def _changed(self, change: Change) -> Deployment:
+        """Record it together with all other changes of this moment. Raises Overtaken, TargetBusy."""
+        after = await self._recording.add(change)
+        if after is None:
+            raise rows.Overtaken(f"{change.seen.ref} was changed by somebody else a moment ago.")
         return after
+
+    async def _record_all(self, changes: Sequence[Change]) -> list[Deployment | None]:
+        def work(tx: Tx) -> list[Deployment | None]:
+            found = self._moves.change_all(tx, changes, self.owner)
+            for change, after in zip(changes, found, strict=True):
+                if after is not None:
+                    _witness(tx, change.seen, after.data, change.at)
+            return found
+
+        return await self._db.together(work)
 
     async def _record_stay(self, seen: Deployment, stay: Stay, at: datetime) -> Deployment | None:
         short = stay.until - at <= LONGER_WAIT and not self._is_crowded(stay, stay.until - at)
         after = seen
         if stay.data != seen.data:
-            after = await self._db.together(lambda tx: self._stayed(tx, seen, stay, at))
+            after = await self._changed(Change(seen, seen.state, stay.data, at, stay.until))
             self._moves.announce_changed(seen.id)
+        if short and after is not seen and stay.until <= at:
+            return after  # As it was written down a moment ago; whoever changed it since makes the next record fail.
         if short:
             return await self._hold(after, stay.until)
         self._parking[seen.id] = rows.Leaving(seen.id, self.owner, after.version, seen.signal_seq, stay.until)
@@ -345,7 +375,7 @@ class Engine:
     def _is_crowded(self, stay: Stay, pause: timedelta) -> bool:
         """Who waits long, or for a system that does not answer, makes room for those who do not."""
         patient = pause > SHORT_WAIT or stay.data.waiting_since_at is not None
-        return patient and len(self._work) > self.settings.limit // 2
+        return patient and len(self._work) > min(CROWD, self.settings.limit // 2)
 
     async def _hold(self, seen: Deployment, until: datetime) -> Deployment | None:
         """Wait in memory with the lease kept, then read the row again only if it changed."""
@@ -354,7 +384,7 @@ class Engine:
         if pause > 0:
             await _event_or(event, pause)
         event.clear()
-        now = await self._db.read(lambda tx: rows.peek(tx, seen.id))
+        now = await self._peek.add(seen.id)
         if now == (seen.state.value, seen.version, seen.signal_seq):
             return seen
         return await self._db.read(lambda tx: rows.get(tx, seen.id))

@@ -14,6 +14,7 @@ from bot.store import audit, outbox
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
 from bot.store.database import Tx
+from bot.store.deployments import Change
 
 
 class Moves:
@@ -77,7 +78,7 @@ class Moves:
 
         owner: the engine that must still hold the lease; empty for people.
         """
-        data = (data or seen.data).model_copy(update={"waiting_for": "", "waiting_since_at": None})
+        data = arrived(data or seen.data)
         after = rows.move(
             tx, seen, to, at=at, actor=actor, note=note, data=data, digest=digest, wake_at=at, owner=owner
         )
@@ -89,13 +90,28 @@ class Moves:
             rows.wake_queued(tx, at)
         lock_after(tx, after, at)
         review_after(tx, self._catalog(), after, self._platforms, at)
-        self._tell(tx, after, at)
-        detail = note or f"{seen.target} {seen.release_version}"
-        audit.append_at_end(tx, AuditEntry(at, actor, "deployment:move", seen.ref, to.value, code, detail))
+        self._witness(tx, after, at, actor, note, code)
         return after
+
+    def change_all(self, tx: Tx, changes: Sequence[Change], owner: str) -> list[Deployment | None]:
+        """As `move` and `rows.stay`, for many of a moment at once, none of them an end. Raises as `rows.change_all`."""
+        found = rows.change_all(tx, changes, owner)
+        for change, after in zip(changes, found, strict=True):
+            if after is not None and change.is_move:
+                self._witness(tx, after, change.at, change.actor, change.note)
+        return found
+
+    def _witness(self, tx: Tx, after: Deployment, at: datetime, actor: str, note: str, code: str = "") -> None:
+        self._tell(tx, after, at)
+        detail = note or f"{after.target} {after.release_version}"
+        audit.append_at_end(tx, AuditEntry(at, actor, "deployment:move", after.ref, after.state.value, code, detail))
 
     def _tell(self, tx: Tx, deployment: Deployment, at: datetime) -> None:
         catalog = self._catalog()
-        notices = audience.cards(catalog, deployment, self._platforms)
-        for notice in [*notices, *audience.personal(catalog, deployment, self._platforms)]:
-            outbox.put(tx, notice, at)
+        cards = audience.cards(catalog, deployment, self._platforms)
+        outbox.put_all(tx, [*cards, *audience.personal(catalog, deployment, self._platforms)], at)
+
+
+def arrived(data: Data) -> Data:
+    """What is known in a new state: nothing is waited for any more."""
+    return data.model_copy(update={"waiting_for": "", "waiting_since_at": None})

@@ -22,8 +22,18 @@ def freeze(service: Service, target: Target) -> dict[str, Any]:
     return dict(_adapter().dump_python(only, mode="json"))
 
 
+_KEPT = 2048
+_thawed: dict[int, tuple[dict[str, Any], Service, Target]] = {}
+"""Each plan itself is kept beside what it says, so that its `id` is its own as long as it stands here."""
+
+
 def thaw(plan: dict[str, Any]) -> tuple[Service, Target]:
-    """The service and target again."""
-    service = _adapter().validate_python(plan)
-    (target,) = service.targets.values()
-    return service, target
+    """The service and target again. A deployment asks some ten times a turn, of the same plan."""
+    known = _thawed.get(id(plan))
+    if known is None:
+        service = _adapter().validate_python(plan)
+        (target,) = service.targets.values()
+        known = _thawed[id(plan)] = (plan, service, target)
+        if len(_thawed) > _KEPT:
+            _thawed.pop(next(iter(_thawed)), None)
+    return known[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -33,11 +33,13 @@ from bot.policy.approvals import lane
 from bot.policy.decide import decide, first_opening
 from bot.policy.model import Ballot, Facts, Outcome, Permission, PolicyRequest, ReasonCode, Verdict
 from bot.policy.reasons import BREAK_GLASS
-from bot.store import audit, emergencies, releases
+from bot.store import audit, emergencies
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
+from bot.store.batches import Batches
 from bot.store.database import Database, Tx
 from bot.store.emergencies import ServerPass
+from bot.store.releases import Releases
 from bot.store.shared import SharedReading
 
 
@@ -79,6 +81,22 @@ class Started:
     joined: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A wish that the rules let pass. given: the pass from the server that it uses up."""
+
+    wish: Wish
+    new: NewDeployment
+    at: datetime
+    code: str
+    given: ServerPass | None
+
+    @property
+    def target(self) -> str:
+        """`service/environment`."""
+        return f"{self.new.service}/{self.new.environment}"
+
+
 class Deployments:
     """The application's verbs on deployments."""
 
@@ -92,6 +110,8 @@ class Deployments:
         self._clock = clock
         self._engine = engine
         self._standing = SharedReading(self._read_standing)
+        self._starting = Batches(self._start_all)
+        self.releases = Releases(db)
         self.holds = Holds(db, catalog, clock, moves.platforms, self._holds_changed)
         self.reviews = Reviews(db, catalog, clock, moves.platforms, self._holds_changed)
 
@@ -102,11 +122,11 @@ class Deployments:
 
     async def standing(self) -> Facts:
         """What people hold deployments up with at present."""
-        return await self._standing()
+        return (await self._standing())[0]
 
-    async def _read_standing(self) -> Facts:
+    async def _read_standing(self) -> tuple[Facts, list[ServerPass]]:
         at = self._clock()
-        return await self._db.read(lambda tx: standing_facts(tx, at))
+        return await self._db.read(lambda tx: (standing_facts(tx, at), emergencies.good_passes(tx, at)))
 
     async def judge(self, wish: Wish) -> Verdict:
         """What the rules say, without doing anything."""
@@ -116,17 +136,13 @@ class Deployments:
 
     async def _known(self, wish: Wish) -> tuple[str, Facts, ServerPass | None]:
         """The digest of the release, empty before it is built; what stands in its way; and a pass from the server."""
-        at = self._clock()
-
-        def work(tx: Tx) -> tuple[str, ServerPass | None]:
-            known = releases.by_commit(tx, wish.service.name, wish.commit)
-            digest = known.digest if known is not None else ""
-            names = [wish.version, wish.commit, wish.commit[:12], *([digest] if digest else [])]
-            found = emergencies.good_passes(tx, wish.person.id, wish.service.name, wish.target.environment, names, at)
-            return digest, next(iter(found), None)
-
-        digest, given = await self._db.read(work)
-        standing = await self._standing()
+        known = await self.releases.by_commit(wish.service.name, wish.commit)
+        digest = known.digest if known is not None else ""
+        names = {"", wish.version, wish.commit, wish.commit[:12], digest}
+        standing, passes = await self._standing()
+        target = (wish.person.id, wish.service.name, wish.target.environment)
+        fitting = (one for one in passes if (one.person, one.service, one.environment) == target)
+        given = next((one for one in fitting if one.version in names), None)
         if given is None:
             return digest, standing, None
         passed = pass_of(given, release_subject(digest, wish.commit))
@@ -149,21 +165,42 @@ class Deployments:
         derivation = self._derivation(wish, release_subject(digest, wish.commit), standing, verdict)
         new = _new(wish, digest, verdict, at, given, derivation)
 
-        def work(tx: Tx) -> tuple[Deployment, bool, list[Deployment]]:
-            if rows.find_by_key(tx, wish.key) is None:
-                same = _same_on_its_way(tx, wish, at)
-                if same is not None:
-                    return same, True, []
-            deployment, is_new = self._moves.create(tx, new, at, _code(verdict))
-            if is_new and given is not None and not emergencies.use_pass(tx, given.id, deployment.id):
-                raise Conflict("That pass was used up a moment ago.", hint="Ask on the server for another one.")
-            return deployment, False, self._supersede(tx, deployment, wish, at)
-
-        deployment, joined, ended = await self._db.together(work)
+        deployment, joined, ended = await self._starting.add(_Start(wish, new, at, _code(verdict), given))
         for one in ended:
             self._changed(one.id, one)
         self._changed(deployment.id)
         return Started(deployment, verdict, joined)
+
+    async def _start_all(self, wanted: Sequence[_Start]) -> list[tuple[Deployment, bool, list[Deployment]]]:
+        """In one transaction; one that is joined by another of the same moment is seen by it."""
+
+        def work(tx: Tx) -> list[tuple[Deployment, bool, list[Deployment]]]:
+            known = rows.known_keys(tx, [one.wish.key for one in wanted])
+            on_their_way = rows.open_on(tx, {one.target for one in wanted})
+            started = []
+            for one in wanted:
+                others = on_their_way.setdefault(one.target, [])
+                deployment, joined, ended = self._start_one(tx, one, None if one.wish.key in known else others)
+                started.append((deployment, joined, ended))
+                if not joined and not deployment.state.is_final:
+                    others.append(deployment)
+                over = {other.id for other in ended}
+                on_their_way[one.target] = [other for other in others if other.id not in over]
+            return started
+
+        return await self._db.together(work)
+
+    def _start_one(
+        self, tx: Tx, one: _Start, others: list[Deployment] | None
+    ) -> tuple[Deployment, bool, list[Deployment]]:
+        """others: what is on its way to the target; None: this very wish was begun before, by a process that ended."""
+        same = _same_on_its_way(others, one.wish, one.at) if others is not None else None
+        if same is not None:
+            return same, True, []
+        deployment, is_new = self._moves.create(tx, one.new, one.at, one.code)
+        if is_new and one.given is not None and not emergencies.use_pass(tx, one.given.id, deployment.id):
+            raise Conflict("That pass was used up a moment ago.", hint="Ask on the server for another one.")
+        return deployment, False, self._supersede(tx, deployment, one.wish, one.at)
 
     async def build(self, wish: Wish, *, check: bool = False, proposal: Proposal | None = None) -> Started:
         """Queue a run of the service's pipeline alone, or join the one of the same commit. Raises Refused.
@@ -554,9 +591,9 @@ def _new(
     )
 
 
-def _same_on_its_way(tx: Tx, wish: Wish, at: datetime) -> Deployment | None:
+def _same_on_its_way(others: list[Deployment], wish: Wish, at: datetime) -> Deployment | None:
     """The same release for the same time; one that waits for a later hour is another."""
-    for other in rows.open_for(tx, wish.service.name, wish.target.environment):
+    for other in others:
         ending = other.state in (State.CANCELLING, State.ROLLING_BACK)
         planned = other.data.not_before if other.data.not_before is not None and other.data.not_before > at else None
         if other.commit == wish.commit and not ending and planned == wish.at:

@@ -57,8 +57,9 @@ from bot.policy.model import Outcome as PolicyOutcome
 from bot.policy.model import ReasonCode, Verdict
 from bot.store import deployments as rows
 from bot.store import releases
-from bot.store.database import Database, Tx
-from bot.store.releases import Release
+from bot.store.batches import Batches
+from bot.store.database import Database
+from bot.store.releases import Release, Releases
 from bot.times import say_when
 
 P = TypeVar("P")
@@ -76,6 +77,7 @@ HELD = frozenset({ReasonCode.LOCKED, ReasonCode.REVIEW_OWED})
 """What a person ends; meanwhile a deployment waits."""
 REVIEWED = 50
 """Polls between two looks at a proposed change, which people let in."""
+MOST_UNWRITTEN = 10_000
 MAX_RUNS = 3
 """How often a pipeline or a sync that was ended from outside is started again."""
 
@@ -105,8 +107,16 @@ class Workflow:
         self._directory = directory
         self._poll = poll
         self._moment = Moment(db, clock)
+        self._releases = Releases(db)
+        self._in_front = Batches(self._all_in_front)
+        self._unwritten: dict[int, Before] = {}
+        """What a deployment's last turn read, here and under the same lease: nothing of it is in Git yet."""
         self._ids: dict[str, int] = {}
         """Intent of a sync that was in work here -> deployment."""
+
+    async def _all_in_front(self, waiting: Sequence[tuple[Deployment, datetime]]) -> list[Deployment | None]:
+        at = max(now for _, now in waiting)
+        return await self._db.read(lambda tx: rows.in_front(tx, [seen for seen, _ in waiting], at))
 
     def deployment_of(self, intent: str) -> int | None:
         """Whose sync this intent is, if it is in work here."""
@@ -134,7 +144,7 @@ class Workflow:
         now, planned = self._clock(), seen.data.not_before
         if planned is not None and now < planned:
             return Stay(planned, _update(seen, waiting_for=_planned(seen, planned, self._catalog().zone)))
-        in_front = await self._db.read(lambda tx: _in_front(tx, seen, now))
+        in_front = await self._in_front.add((seen, now))
         if in_front is not None:
             waiting = f"{in_front.ref} ({in_front.release_version}) is in front in the queue of {seen.target}"
             return Stay(self._clock() + FAR, _update(seen, waiting_for=waiting))
@@ -150,7 +160,9 @@ class Workflow:
             if later is not None:
                 return later
             return Go(State.FAILED, _stopped_by_policy(judged, verdict), note="the rules changed while it waited")
-        return Go(State.BUILDING, judged.data, admit=lambda tx: limits.no_room(tx, self._catalog(), seen))
+        limited = bool(self._catalog().limits)
+        admit = (lambda tx: limits.no_room(tx, self._catalog(), seen)) if limited else None
+        return Go(State.BUILDING, judged.data, admit=admit)
 
     def _build_alone(self, seen: Deployment) -> Go:
         """Windows and freezes are about releases, and this is none; the right to build is asked again."""
@@ -181,7 +193,7 @@ class Workflow:
         pipeline = self._pipeline(seen)
         if seen.data.check:
             return await self._run(seen, pipeline)
-        known = await self._db.read(lambda tx: releases.by_commit(tx, seen.service, seen.commit))
+        known = await self._releases.by_commit(seen.service, seen.commit)
         if known is not None and (seen.kind is not Kind.PROMOTION or known.digest == seen.digest):
             if not known.location or await pipeline.holds(known.location):
                 reused = not seen.data.run_id
@@ -298,7 +310,7 @@ class Workflow:
         """Ask the rules again, remember what was there, and commit the version once."""
         change = self._change(seen)
         before = seen.data.before
-        if before is not None:
+        if before is not None and self._unwritten.pop(seen.id, None) is not before:
             found = await self._providers.writer.find(change)
             if found is not None:
                 return self._written(seen, found)
@@ -310,7 +322,10 @@ class Workflow:
         if before is None:
             old = await self._providers.writer.read(change.gitops, change.repo, seen.service, seen.environment)
             judged = replace(seen, data=noted(seen.data, derivation))
-            return Stay(self._clock(), _update(judged, before=_before(old), waiting_for="", waiting_since_at=None))
+            there = _before(old)
+            if len(self._unwritten) < MOST_UNWRITTEN:
+                self._unwritten[seen.id] = there
+            return Stay(self._clock(), _update(judged, before=there, waiting_for="", waiting_since_at=None))
         return await self._write(seen, change)
 
     async def _hold_proposal(self, change: Change, stopped: Outcome) -> None:
@@ -597,7 +612,7 @@ class Workflow:
         return await self._undo_verify(seen, delivery)
 
     async def _undo_sync(self, seen: Deployment, delivery: Delivery, request: SyncRequest) -> Outcome:
-        known = await self._db.read(lambda tx: releases.by_name(tx, seen.service, request.digest))
+        known = await self._releases.by_name(seen.service, request.digest)
         if known is not None and not request.artifact:
             request = self._undo_request(seen, known.location, known.commit)
         progress = await delivery.look(request)
@@ -767,10 +782,6 @@ class Workflow:
     def _name(self, person: str) -> str:
         known = self._catalog().people.get(person)
         return f"{known.name} <{known.email}>" if known is not None and known.email else person
-
-
-def _in_front(tx: Tx, seen: Deployment, at: datetime) -> Deployment | None:
-    return rows.holder(tx, seen.service, seen.environment) or rows.queued_before(tx, seen, at)
 
 
 def _planned(seen: Deployment, at: datetime, zone: str) -> str:

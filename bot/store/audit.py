@@ -15,12 +15,14 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from bot.store.database import LAST, Tx
+from bot.store.database import Tx, at_end
 from bot.store.prepared import Prepared
 from bot.store.tables import audit, audit_head
 
 GENESIS = "0" * 64
 HEAD_ID = 1
+RANK = 100
+"""After everything else of a transaction: whoever has the head keeps all others waiting."""
 
 _ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 """Made once: `json.dumps` with these wishes makes an encoder for every call."""
@@ -85,7 +87,7 @@ def append(tx: Tx, *entries: AuditEntry) -> None:
 
 def append_at_end(tx: Tx, entry: AuditEntry) -> None:
     """As `append`, as the last thing of the transaction, together with all others that were put there."""
-    tx.info.setdefault(LAST, {}).setdefault(_append_all, []).append(entry)
+    at_end(tx, _append_all, entry, RANK)
 
 
 def _append_all(tx: Tx, waiting: list[AuditEntry]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-MOST = 100
+MOST = 250
 """How many works are one batch at most."""
 
 Item = TypeVar("Item")

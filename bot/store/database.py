@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -48,7 +49,7 @@ metadata = MetaData(
 POSTGRES_THREADS = 8
 
 LAST = "slipway_last"
-"""Where an open transaction keeps what is done once at its end: function -> what it is given."""
+"""Where an open transaction keeps what is done once at its end: rank and function -> what it is given."""
 
 SENDER = "slipway_sender"
 """The execution option that names the sender of signals."""
@@ -255,10 +256,19 @@ def _once(engine: Engine, fn: Callable[[Tx], T], read_only: bool) -> T:
         return value
 
 
+def at_end(tx: Tx, work: Callable[[Tx, list[Any]], None], item: object, rank: int = 0) -> None:
+    """Have `work(tx, items)` done once at the end of the transaction, with everything that was put there for it.
+
+    rank: what locks something that all transactions need has a high one, and comes last.
+    """
+    tx.info.setdefault(LAST, {}).setdefault((rank, work), []).append(item)
+
+
 def _do_last(connection: Connection) -> None:
     """What asked to be done once at the end, however many works the transaction holds."""
-    for work, items in connection.info.pop(LAST, {}).items():
-        work(connection, items)
+    waiting = connection.info.pop(LAST, None)
+    for rank, work in sorted(waiting or (), key=itemgetter(0)):
+        work(connection, waiting[rank, work])
 
 
 def _send_signals(connection: Connection) -> None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, Row, String, Table, Text, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from bot.store.database import Tx, UtcDateTime, insert_into, metadata
 from bot.store.tables import BigId
@@ -134,20 +147,21 @@ def give_pass(tx: Tx, new: ServerPass) -> int:
     return int(key[0])
 
 
-def good_passes(
-    tx: Tx, person: str, service: str, environment: str, names: Sequence[str], at: datetime
-) -> list[ServerPass]:
-    """Unused passes of a person for a target that are good now and name no version, or one of these."""
-    query = select(passes).where(
-        passes.c.person == person,
-        passes.c.service == service,
-        passes.c.environment == environment,
+_GOOD = (
+    select(passes)
+    .where(
         passes.c.used_by.is_(None),
-        passes.c.from_at <= at,
-        passes.c.until_at > at,
+        passes.c.from_at <= bindparam("present", type_=passes.c.from_at.type),
+        passes.c.until_at > bindparam("present", type_=passes.c.from_at.type),
     )
-    found = [_pass(row) for row in tx.execute(query.order_by(passes.c.id))]
-    return [one for one in found if not one.version or one.version in names]
+    .order_by(passes.c.id)
+)
+"""Built once: every command asks."""
+
+
+def good_passes(tx: Tx, at: datetime) -> list[ServerPass]:
+    """Every unused pass that is good now."""
+    return [_pass(row) for row in tx.execute(_GOOD, {"present": at})]
 
 
 def use_pass(tx: Tx, pass_id: int, deployment_id: int) -> bool:

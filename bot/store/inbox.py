@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import bindparam, or_, select, text, update
 
 from bot.store.database import Tx, insert_of
 from bot.store.leases import database_time_after, lease_end, now
@@ -40,15 +41,29 @@ LEASE = timedelta(seconds=10)
 _GIVEN = ("platform", "event_id", "kind", "payload", "received_at", "lease_owner")
 
 _INSERT = InsertOnce(inbox, [inbox.c.platform, inbox.c.event_id])
+_FINISH_ALL = text(
+    """
+    UPDATE inbox SET done_at = v.at, outcome = v.outcome, answer = v.answer
+    FROM json_to_recordset(CAST(:done AS json)) AS v(id bigint, at timestamptz, outcome text, answer text)
+    WHERE inbox.id = v.id AND inbox.done_at IS NULL
+    RETURNING inbox.id
+    """
+)
 _FINISH = Prepared(update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None)))
 
 
 @cache
-def _insert_held() -> Prepared:
+def _insert_all() -> Any:
     """For PostgreSQL, whose clock says until when it is held."""
     given = {column.name: bindparam(column.name, type_=column.type) for column in inbox.c if column.name in _GIVEN}
     values = given | {"lease_until": database_time_after(LEASE)}
-    return Prepared(insert_of("postgresql")(inbox).values(values).on_conflict_do_nothing().returning(inbox.c.id))
+    made = insert_of("postgresql")(inbox).values(values).on_conflict_do_nothing()
+    return made.returning(inbox.c.id, inbox.c.platform, inbox.c.event_id)
+
+
+@cache
+def _insert_held() -> Prepared:
+    return Prepared(_insert_all())
 
 
 def put(
@@ -59,9 +74,40 @@ def put(
     if owner and tx.dialect.name == "sqlite":
         return _INSERT.run(tx, values | {"lease_owner": owner, "lease_until": at + LEASE})
     if owner:
-        number: int | None = _insert_held().run(tx, values | {"lease_owner": owner}).scalar_one_or_none()
+        number: int | None = _insert_held().run(tx, values | {"lease_owner": owner}).scalar()
         return number
     return _INSERT.run(tx, values)
+
+
+@dataclass(frozen=True, slots=True)
+class NewIntent:
+    """What `put_all` stores."""
+
+    platform: str
+    event_id: str
+    kind: str
+    payload: Mapping[str, Any]
+    at: datetime
+
+
+def put_all(tx: Tx, new: Sequence[NewIntent], owner: str) -> list[int | None]:
+    """As `put`, for many at once, each held by `owner`."""
+    if tx.dialect.name == "sqlite":
+        return [put(tx, one.platform, one.event_id, one.kind, one.payload, one.at, owner) for one in new]
+    values = [
+        {
+            "platform": one.platform,
+            "event_id": one.event_id,
+            "kind": one.kind,
+            "payload": dict(one.payload),
+            "received_at": one.at,
+            "lease_owner": owner,
+        }
+        for one in new
+    ]
+    made = {(row.platform, row.event_id): row.id for row in tx.execute(_insert_all(), values)}
+    # Of two with one event the first is new and the second its repeat.
+    return [made.pop((one.platform, one.event_id), None) for one in new]
 
 
 def fresh(inbox_id: int, platform: str, event_id: str, kind: str, payload: Mapping[str, Any]) -> InboxRow:
@@ -122,6 +168,24 @@ def finish(tx: Tx, inbox_id: int, outcome: str, answer: str, at: datetime) -> bo
     """Mark it done; False if it was done before."""
     values = {"the_id": inbox_id, "done_at": at, "outcome": outcome, "answer": answer}
     return _FINISH.run(tx, values).rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of an intent."""
+
+    id: int
+    outcome: str
+    answer: str
+    at: datetime
+
+
+def finish_all(tx: Tx, done: Sequence[Done]) -> set[int]:
+    """As `finish`, for many at once; the ids of those that were not done before."""
+    if tx.dialect.name == "sqlite":
+        return {one.id for one in done if finish(tx, one.id, one.outcome, one.answer, one.at)}
+    values = [{"id": one.id, "at": one.at.isoformat(), "outcome": one.outcome, "answer": one.answer} for one in done]
+    return set(tx.execute(_FINISH_ALL, {"done": json.dumps(values)}).scalars())
 
 
 def _row(row: Any) -> InboxRow:

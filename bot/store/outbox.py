@@ -6,7 +6,7 @@ its newest content has arrived: so nothing is stale, nothing final is dropped, n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,7 +16,7 @@ from sqlalchemy import Integer, and_, bindparam, case, delete, func, select, upd
 
 from bot.store import audit
 from bot.store.audit import AuditEntry
-from bot.store.database import Tx, insert_into
+from bot.store.database import Tx, at_end, insert_into
 from bot.store.leases import lease_end, now
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.signals import Topic, announce
@@ -88,6 +88,7 @@ class Hold:
 
 
 _INSERT = InsertOnce(outbox, [outbox.c.key])
+_KNOWN = select(outbox.c.key).where(outbox.c.key.in_(bindparam("keys", expanding=True)))
 _ARRIVED = bindparam("arrived", type_=Integer)
 _SENT = Prepared(
     update(outbox)
@@ -115,6 +116,25 @@ _DUE_IN = (
 def put(tx: Tx, notice: NewNotice, at: datetime) -> bool:
     """Add a message; False: its key is here already."""
     return _put(tx, notice, at, at) is not None
+
+
+def put_all(tx: Tx, notices: Iterable[NewNotice], at: datetime) -> None:
+    """Add messages whose keys are not here yet, at the end of the transaction, together with all others of it."""
+    for notice in notices:
+        at_end(tx, _put_missing, _values(notice, at, at))
+
+
+def _put_missing(tx: Tx, wanted: list[dict[str, Any]]) -> None:
+    by_key = {values["key"]: values for values in reversed(wanted)}
+    if tx.dialect.name == "sqlite":
+        for values in by_key.values():
+            _INSERT.run(tx, values)
+        return
+    # As a rule they are here: a move names the cards that its deployment has had from the beginning.
+    known = set(tx.execute(_KNOWN, {"keys": list(by_key)}).scalars())
+    missing = [by_key[key] for key in sorted(by_key.keys() - known)]
+    if missing:
+        tx.execute(insert_into(tx, outbox).on_conflict_do_nothing(index_elements=[outbox.c.key]), missing)
 
 
 def show(tx: Tx, notice: NewNotice, at: datetime) -> None:
@@ -165,7 +185,11 @@ def forget_holds(tx: Tx, at: datetime) -> None:
 
 
 def _put(tx: Tx, notice: NewNotice, at: datetime, next_at: datetime) -> int | None:
-    values = {
+    return _INSERT.run(tx, _values(notice, at, next_at))
+
+
+def _values(notice: NewNotice, at: datetime, next_at: datetime) -> dict[str, Any]:
+    return {
         "key": notice.key,
         "platform": notice.platform,
         "place": notice.place,
@@ -177,7 +201,6 @@ def _put(tx: Tx, notice: NewNotice, at: datetime, next_at: datetime) -> int | No
         "next_at": next_at,
         "created_at": at,
     }
-    return _INSERT.run(tx, values)
 
 
 def take_place(tx: Tx, platform: str, place: str, owner: str, at: datetime, lease: timedelta) -> Hold | None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from bot.store import releases
 from bot.store.database import Database, Tx
@@ -119,6 +119,12 @@ def times(tx: Tx) -> tuple[list[Any], dict[int, dict[str, datetime]]]:
     for row in tx.execute(select(transitions.c.deployment_id, transitions.c.to_state, transitions.c.at)):
         moved.setdefault(row.deployment_id, {})[row.to_state] = row.at
     return list(asked), moved
+
+
+def pushed(tx: Tx) -> int:
+    """How many are past Git; little to ask, because it is asked while all of it runs."""
+    query = select(func.count()).select_from(transitions).where(transitions.c.to_state == "syncing")
+    return tx.execute(query).scalar_one()
 
 
 def spread(values: list[float]) -> str:
@@ -225,11 +231,10 @@ async def one_instant(
     instant, began = datetime.now(UTC), time.monotonic()
     await type_all([one.url for one in started], services)
     acknowledged = time.monotonic() - began
-    asked, moved = await db.read(times)
-    while sum("syncing" in states for states in moved.values()) < total and time.monotonic() - began < PATIENCE:
+    while await db.read(pushed) < total and time.monotonic() - began < PATIENCE:
         await asyncio.sleep(0.5)
-        asked, moved = await db.read(times)
     used = {part: seconds - cpu[part] for part, seconds in processes.used().items()}
+    asked, moved = await db.read(times)
     written = [(states["syncing"] - instant).total_seconds() for states in moved.values() if "syncing" in states]
     log = BareRepository.__new__(BareRepository)
     log.directory = world.config

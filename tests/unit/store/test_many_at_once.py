@@ -1,0 +1,128 @@
+"""What a burst does in few statements is what each would have done alone, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from bot.deployments.model import Deployment, State
+from bot.store import deployments as rows
+from bot.store import inbox, releases
+from bot.store.database import Database
+from bot.store.deployments import Change, TargetBusy
+from bot.store.inbox import Done, NewIntent
+from bot.store.migrate import migrate
+from bot.store.releases import Release
+from tests.support import FakeClock
+from tests.support.rows import new_deployment
+
+LEASE = timedelta(seconds=10)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    one = Database(database_url)
+    migrate(one)
+    yield one
+    one.close()
+
+
+def claimed(db: Database, clock: FakeClock, *services: str) -> list[Deployment]:
+    """A queued deployment of each, leased to `us`."""
+    for number, service in enumerate(services):
+        db.run_sync(lambda tx, n=number, s=service: rows.create(tx, new_deployment(f"k{n}", service=s), clock()))  # type: ignore[misc]
+    found = db.run_sync(lambda tx: rows.claim(tx, "us", [State.QUEUED], clock(), LEASE, 100))
+    return sorted(found, key=lambda one: one.id)
+
+
+def test_a_burst_of_changes_is_recorded_row_by_row(db: Database, clock: FakeClock) -> None:
+    """What comes back is what stands in the table; the version of each is its own guard, and the lease too."""
+    moved, stayed, overtaken, taken, signalled = claimed(db, clock, "a", "b", "c", "d", "e")
+    at, later = clock(), clock() + timedelta(minutes=3)
+    db.run_sync(lambda tx: rows.move(tx, overtaken, State.CANCELLED, at=at, actor="owner"))
+    db.run_sync(lambda tx: rows.leave(tx, rows.Leaving(taken.id, "us")))
+    db.run_sync(lambda tx: rows.wake(tx, signalled.id, at))
+    learned = stayed.data.model_copy(update={"waiting_for": "a \u2603 'quote'"})
+    changes = [
+        Change(moved, State.BUILDING, moved.data, at, at, "slipway", "it begins", "sha256:1"),
+        Change(stayed, stayed.state, learned, at, later),
+        Change(overtaken, State.BUILDING, overtaken.data, at, at, "slipway"),
+        Change(taken, State.BUILDING, taken.data, at, at, "slipway"),
+        Change(signalled, signalled.state, learned, at, later),
+    ]
+    after = db.run_sync(lambda tx: rows.change_all(tx, changes, "us"))
+    assert [one is None for one in after] == [False, False, True, True, False]
+    for one in after:
+        if one is not None:
+            assert db.run_sync(lambda tx, n=one.id: rows.get(tx, n)) == one  # type: ignore[misc]
+    assert after[0] is not None
+    assert (after[0].state, after[0].digest) == (State.BUILDING, "sha256:1")
+    assert after[1] is not None
+    assert (after[1].wake_at, after[1].data) == (later, learned)
+    assert after[4] is not None
+    assert after[4].wake_at == at
+    path = db.run_sync(lambda tx: rows.path(tx, moved.id))
+    assert [(one.to_state, one.actor, one.note) for one in path[1:]] == [("building", "slipway", "it begins")]
+    assert len(db.run_sync(lambda tx: rows.path(tx, stayed.id))) == 1
+
+
+def test_two_for_one_target_are_never_both_let_in(db: Database, clock: FakeClock) -> None:
+    """The unique slot holds for a burst as for one; nothing of the burst is kept then."""
+    first, second = claimed(db, clock, "a", "a")
+    changes = [Change(one, State.BUILDING, one.data, clock(), clock()) for one in (first, second)]
+    with pytest.raises(TargetBusy):
+        db.run_sync(lambda tx: rows.change_all(tx, changes, "us"))
+    assert db.run_sync(lambda tx: rows.peek(tx, [first.id, second.id, 99])) == [
+        ("queued", 0, 0),
+        ("queued", 0, 0),
+        None,
+    ]
+
+
+def test_who_is_in_front_is_found_for_each(db: Database, clock: FakeClock) -> None:
+    """The holder of the target, else the one that was asked for before; of another target nobody."""
+    first, second, other = claimed(db, clock, "a", "a", "b")
+    waiting = [first, second, other]
+    found = db.run_sync(lambda tx: rows.in_front(tx, waiting, clock()))
+    assert found == [None, first, None]
+    held = db.run_sync(lambda tx: rows.move(tx, first, State.BUILDING, at=clock(), actor="slipway"))
+    assert db.run_sync(lambda tx: rows.in_front(tx, [second, other], clock())) == [held, None]
+    assert db.run_sync(lambda tx: rows.open_on(tx, ["a/prod", "c/prod"])) == {"a/prod": [held, second]}
+    assert db.run_sync(lambda tx: rows.known_keys(tx, ["k0", "k7"])) == {"k0"}
+
+
+def test_intents_of_one_moment_are_stored_and_finished_once(db: Database, clock: FakeClock) -> None:
+    """A repeat in the same burst is a repeat, and one that was answered before is not answered again."""
+    new = [NewIntent("console", event, "command", {"text": event}, clock()) for event in ("a", "b", "a")]
+    first, second, repeat = db.run_sync(lambda tx: inbox.put_all(tx, new, "us"))
+    assert first is not None
+    assert second is not None
+    assert repeat is None
+    assert db.run_sync(lambda tx: inbox.put_all(tx, new[:1], "us")) == [None]
+    stored = db.run_sync(lambda tx: inbox.get(tx, second))
+    assert stored is not None
+    assert stored.payload == {"text": "b"}
+    assert db.run_sync(lambda tx: inbox.claim(tx, "other", clock())) == []  # they are held
+    done = [Done(number, "accepted", "it's \u2603", clock()) for number in (first, second)]
+    assert db.run_sync(lambda tx: inbox.finish_all(tx, done[:1])) == {first}
+    assert db.run_sync(lambda tx: inbox.finish_all(tx, done)) == {second}
+    stored = db.run_sync(lambda tx: inbox.get(tx, second))
+    assert stored is not None
+    assert (stored.answer, stored.done_at) == ("it's \u2603", clock())
+
+
+def test_releases_are_found_by_every_name(db: Database, clock: FakeClock) -> None:
+    """Of one name the newest, of a commit its own; a service's names are not another's."""
+
+    def one(service: str, commit: str, digest: str) -> Release:
+        return Release(service, commit, "1.0", "main", digest, "", "", clock())
+
+    older, newer, other = one("a", "c1", "d1"), one("a", "c2", "d2"), one("b", "c1", "d1")
+    for made in (older, newer, other):
+        db.run_sync(lambda tx, made=made: releases.put(tx, made))  # type: ignore[misc]
+    names = [("a", "1.0"), ("a", "d1"), ("b", "1.0"), ("b", "d2"), ("a", "1.0")]
+    assert db.run_sync(lambda tx: releases.by_names(tx, names)) == [newer, older, other, None, newer]
+    commits = [("a", "c1"), ("b", "c2"), ("b", "c1")]
+    assert db.run_sync(lambda tx: releases.by_commits(tx, commits)) == [older, None, other]
