@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class GitSettings(BaseModel):
     """Names of the environment variables are the aliases."""
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, regex_engine="python-re")
 
     git_credentials_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_CREDENTIALS_FILE")
     git_ssh_key_file: Path | None = Field(default=None, alias="SLIPWAY_GIT_SSH_KEY_FILE")
