@@ -34,7 +34,7 @@ from bot.dispatch import Answer, Clicks, Dispatcher
 from bot.errors import CatalogInvalid, ProviderError
 from bot.gates.outside import outside_gates
 from bot.git_settings import author_of, git_of, signing_of
-from bot.later import is_made, later, load_rest
+from bot.later import is_made, later, load_now, load_rest
 from bot.metrics import Metrics as Figures
 from bot.pipelines.outside import outside_pipelines
 from bot.schedule.housekeeping import Housekeeping, Watchdog
@@ -758,6 +758,8 @@ class App:
         if self.feishu_adapter is not None:
             await self.feishu_adapter.start()
         await self.outbox.start()
+        if await self.db.read(rows.is_any_open):
+            load_now(LOADED_SOON)  # what is on its way goes on at once
         await self.engine.start()
         self.signals.start()
         await self.dispatcher.start()

@@ -62,6 +62,12 @@ def make_now(part: T) -> T:
     return cast("T", _part(part)) if isinstance(part, _Later) else part
 
 
+def load_now(modules: Iterable[str]) -> None:
+    """Load what would be loaded later: there is work for it already."""
+    for name in modules:
+        importlib.import_module(name)
+
+
 async def load_rest(modules: Iterable[str], after: float, is_quiet: Callable[[], bool]) -> None:
     """Load what was left for later, from so many seconds on, one after another, each when nobody asks for anything.
 

@@ -647,6 +647,13 @@ def queued_before(tx: Tx, seen: Deployment, at: datetime) -> Deployment | None:
     return next((one for one in waiting if one.data.not_before is None or one.data.not_before <= at), None)
 
 
+def is_any_open(tx: Tx) -> bool:
+    """Whether there is a deployment that has not ended."""
+    return bool(
+        tx.execute(select(select(deployments.c.id).where(deployments.c.ended_at.is_(None)).exists())).scalar_one()
+    )
+
+
 def open_for(tx: Tx, service: str = "", environment: str = "") -> list[Deployment]:
     """Deployments not ended, oldest first; of one service or environment if named."""
     query = select(deployments).where(deployments.c.ended_at.is_(None)).order_by(deployments.c.id)

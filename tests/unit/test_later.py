@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ from bot.deployments.model import State
 from bot.later import is_made, later, load_rest, make_now, named
 from bot.providers import EVERYWHERE
 from bot.settings import Settings
+from bot.store import deployments as rows
+from bot.store.database import Database, sqlite_url
+from bot.store.migrate import migrate
+from tests.support.rows import new_deployment
 from tests.support.world import make_world
 
 
@@ -142,12 +148,19 @@ MOST_OF_OURS, MOST = 170, 830
 """Modules at the start, ours and all, with a few to spare: whoever needs more asks first whether at the start."""
 
 
-def test_a_start_loads_what_the_first_answer_needs(tmp_path: Path) -> None:
-    """With Slack on and a catalog that was read before, as nearly every start is."""
-    world = make_world(tmp_path / "world")
-    data = tmp_path / "data"
+def loaded_at_start(directory: Path, before: Callable[[Database], object] = lambda _db: None) -> set[str]:
+    """The modules of a started Slipway with Slack on and a catalog that was read before, as nearly every start is.
+
+    before: done to its database in the life before.
+    """
+    world = make_world(directory / "world")
+    data = directory / "data"
     data.mkdir()
     KeptCatalog(data / "catalog.kept").write(load_catalog(world.directory))
+    db = Database(sqlite_url(data / "slipway.db"))
+    migrate(db)
+    before(db)
+    db.close()
     environment = {
         "PATH": os.environ["PATH"],
         "SLIPWAY_CONFIG": str(world.directory),
@@ -156,14 +169,27 @@ def test_a_start_loads_what_the_first_answer_needs(tmp_path: Path) -> None:
         "SLACK_SIGNING_SECRET": "s",
         "SLACK_API_BASE_URL": "http://127.0.0.1:9/api/",
     }
-    argv = [sys.executable, "-m", "bot.cli", "migrate"]
-    subprocess.run(argv, env=environment, capture_output=True, check=True, timeout=60)
     done = subprocess.run(
         [sys.executable, "-c", START], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    loaded = set(json.loads(done.stdout))
+    return set(json.loads(done.stdout))
+
+
+def test_a_start_loads_what_the_first_answer_needs(tmp_path: Path) -> None:
+    """And leaves what no first answer needs for later."""
+    loaded = loaded_at_start(tmp_path)
     assert loaded & FOR_LATER == set()
     ours = [name for name in loaded if name.partition(".")[0] in ("bot", "commands", "notifiers")]
     assert len(ours) <= MOST_OF_OURS, ours
     assert len(loaded) <= MOST
+
+
+def test_a_start_with_work_loads_what_it_needs(tmp_path: Path) -> None:
+    """A thousand deployments that go on after a start must not wait for imports one by one."""
+
+    def left_open(db: Database) -> None:
+        waiting = new_deployment("k", State.AWAITING_APPROVAL)
+        db.run_sync(lambda tx: rows.create(tx, waiting, datetime.now(UTC)))
+
+    assert set(LOADED_SOON) <= loaded_at_start(tmp_path, left_open)
