@@ -46,28 +46,31 @@ def make_argo_world(directory: Path, gray: Mapping[str, object] = GRAY, settle: 
     return world
 
 
+def rendered(config: Path, revision: str) -> str:
+    """The image that the configuration repository names at a commit."""
+    text = git(config, "show", f"{revision}:prod/app.yaml")
+    lines = dict(line.split(": ") for line in text.splitlines())
+    return f"registry.example/app:{lines['version'].strip(chr(34))}@{lines['digest'].strip(chr(34))}"
+
+
 @pytest.fixture
 async def fake(tmp_path: Path) -> AsyncIterator[FakeArgoCD]:
     """An Argo CD that renders the image from the configuration repository's commit, as the real one would."""
     config = tmp_path / "world" / "repos" / "config.git"
-
-    def image(revision: str) -> str:
-        text = git(config, "show", f"{revision}:prod/app.yaml")
-        lines = dict(line.split(": ") for line in text.splitlines())
-        return f"registry.example/app:{lines['version'].strip(chr(34))}@{lines['digest'].strip(chr(34))}"
-
-    async with running_argocd(FakeArgoCD(render=image)) as fake:
+    async with running_argocd(FakeArgoCD(render=lambda revision: rendered(config, revision))) as fake:
         fake.add("app-prod")
         yield fake
 
 
 @asynccontextmanager
-async def slipway(world: World, fake: FakeArgoCD, prometheus: str = "") -> AsyncIterator[Running]:
+async def slipway(
+    world: World, fake: FakeArgoCD, prometheus: str = "", poll: timedelta = POLL
+) -> AsyncIterator[Running]:
     base = settings_for(world)
     more = {"argocd_url": fake.url, "argocd_token": SecretStr(TOKEN), "prometheus_url": prometheus}
     settings = base.model_copy(update=more)
     assert isinstance(settings, Settings)
-    app = App(settings, Outside(poll=POLL))
+    app = App(settings, Outside(poll=poll))
     await app.start()
     try:
         yield Running(app)

@@ -1,4 +1,7 @@
-"""1,000 applications followed at once on one Argo CD: processor, memory, and how soon an end is seen."""
+"""1,000 applications followed at once on one Argo CD: processor, memory, and how soon an end is seen.
+
+And in one whole Slipway with its card in the console: from the end of a sync in Argo CD to the card that says so.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,29 @@ import logging
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import structlog
 from pydantic import SecretStr
 
+from bot.app import Outside
 from bot.catalog.model import Target
 from bot.delivery.argocd import ArgoCD
 from bot.delivery.argocd_api import ArgoApi, ArgoServer
 from bot.delivery.base import SyncRequest, SyncState
+from bot.deployments.model import State
+from tests.acceptance.test_argocd import make_argo_world, rendered, slipway
 from tests.fakes.argocd import TOKEN, FakeArgoCD, Json, running_argocd
 from tests.fakes.catalogs import make_service, make_target
+from tests.support.running import Running
 
 APPS, SECONDS = 1000, 60
 OTHERS, CHATTER = 1000, 20
 """Applications of the same Argo CD that nobody deploys, and how often one of them changes, per second."""
 RESOURCES = 20
+DEPLOYMENTS = 20
 REVISION = hashlib.sha1(b"1").hexdigest()
 DONE = (SyncState.SUCCEEDED, SyncState.SUSPENDED, SyncState.FAILED)
 
@@ -122,6 +132,45 @@ async def follow(url: str) -> None:
     print(json.dumps({"seconds": seconds, "cpu": used, "memory": memory, "p99": late[int(len(late) * 0.99)]}))
 
 
+class Telling(FakeArgoCD):
+    """Notes when an application was synced and healthy, before it tells anybody."""
+
+    healthy_at = 0.0
+
+    def _compare(self, app: Json, revision: str, health: str) -> None:
+        if health == "Healthy":
+            self.healthy_at = time.monotonic()
+        super()._compare(app, revision, health)
+
+
+async def shown(directory: Path, times: int) -> list[float]:
+    """Seconds from the end of each of so many syncs, healthy, to the card that shows it."""
+    world = make_argo_world(directory / "world")
+    took = []
+    fake = Telling(render=lambda revision: rendered(world.config, revision))
+    async with running_argocd(fake):
+        fake.add("app-prod")
+        async with slipway(world, fake, poll=Outside().poll) as bot:
+            for number in range(1, times + 1):
+                world.push(str(number))
+                fake.outcome["app-prod"] = "slow"
+                await bot.say("owner", "/deploy app prod")
+                await bot.reaches(State.SYNCING, number)
+                await asyncio.sleep(0.5)  # the look right after its begin is over: an event has to bring the next
+                fake.outcome["app-prod"] = "good"
+                while not await synced(bot, f"d-{number}"):
+                    await asyncio.sleep(0.002)
+                took.append(time.monotonic() - fake.healthy_at)
+                await bot.ends(number)
+    return took
+
+
+async def synced(bot: Running, deployment: str) -> bool:
+    """Whether the card in the channel says that Argo CD is done."""
+    cards = [card for card in await bot.cards("lead", deployment) if card["place"] == "#releases"]
+    return any(step["name"] == "Deploy" and step["state"] == "succeeded" for card in cards for step in card["steps"])
+
+
 def main() -> None:
     """Follow them all and print what it took."""
     me = [sys.executable, "-m", "tests.benchmarks.argocd"]
@@ -137,6 +186,10 @@ def main() -> None:
     print(f"{events} events of {APPS + OTHERS} applications with {RESOURCES + 2} resources each", end="; ")
     print(f"{APPS} applications followed for {got['seconds']:.0f} s: {share:.1f} % of a core", end="; ")
     print(f"{got['memory']:.0f} MB at most; p99 from healthy to seen {got['p99'] * 1000:.0f} ms", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        took = sorted(asyncio.run(shown(Path(name), DEPLOYMENTS)))
+    middle, last = took[len(took) // 2] * 1e3, took[-1] * 1e3
+    print(f"from the end of a sync to the card that shows it: median {middle:.0f} ms, the last {last:.0f} ms")
 
 
 if __name__ == "__main__":
