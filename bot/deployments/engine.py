@@ -169,23 +169,25 @@ class Engine:
         while True:
             self._poked.clear()
             began = elapsed()
+            count = 0
             try:
-                pause = await self._claim()
+                count, pause = await self._claim()
             except ProviderError as error:
                 log.warning("claim_failed", error=error.message)
                 pause = 1.0
             except Exception:  # one row we cannot read must not stop all others for ever
                 log.exception("claim_stumbled")
                 pause = 5.0
-            await rest_after(began, longest=0.2)
+            if count < AT_ONCE:  # then there is no more at present, and what comes meanwhile is claimed together
+                await rest_after(began, longest=0.2)
             if pause > 0:
                 await _event_or(self._poked, pause)
 
-    async def _claim(self) -> float:
-        """Claim once; returns how many seconds there is nothing to do."""
+    async def _claim(self) -> tuple[int, float]:
+        """Claim once; returns how many were claimed, and how many seconds there is nothing to do."""
         room = self.settings.limit - len(self._work)
         if room <= 0:
-            return 0.2
+            return 0, 0.2
         at = self._clock()
         states = tuple(self._handlers)
 
@@ -206,9 +208,7 @@ class Engine:
             self._nudges[seen.id] = asyncio.Event()
             task = asyncio.create_task(self._drive(seen), name=f"deployment-{seen.id}")
             self._work[seen.id] = task
-        if claimed:
-            return 0.0
-        return self._idle_for(wake_at)
+        return len(claimed), 0.0 if claimed else self._idle_for(wake_at)
 
     def _idle_for(self, wake_at: datetime | None) -> float:
         longest = self.settings.poll.total_seconds()
