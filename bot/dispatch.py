@@ -230,7 +230,10 @@ class Dispatcher:
         return await self._put(platform, event_id, kind, storable(payload))
 
     async def _put(self, platform: str, event_id: str, kind: str, kept: Mapping[str, Any]) -> int | None:
-        return await self._putting.add(NewIntent(platform, event_id, kind, kept, self._tools.clock()))
+        new = NewIntent(platform, event_id, kind, kept, self._tools.clock())
+        if self._tools.db.is_sqlite:  # which gains nothing by one statement for many, and shares the commit anyway
+            return (await self._put_all([new]))[0]
+        return await self._putting.add(new)
 
     async def _put_all(self, new: Sequence[NewIntent]) -> list[int | None]:
         return await self._tools.db.together(lambda tx: inbox.put_all(tx, new, self.owner))
@@ -388,7 +391,11 @@ class Dispatcher:
         send = self._send if notice is not None and row.platform in self._direct else None
 
         done = inbox.Done(row.id, answer.outcome, answer.text, at)
-        held = await self._recording.add(_Record(done, entry, notice, send is not None))
+        record = _Record(done, entry, notice, send is not None)
+        if self._tools.db.is_sqlite:
+            (held,) = await self._record_all([record])
+        else:
+            held = await self._recording.add(record)
         for watcher in self._watchers:
             watcher(row, answer, (self._tools.clock() - row.received_at).total_seconds())
         if held is not None and send is not None:
