@@ -252,19 +252,8 @@ def move(
         data=data or seen.data,
         digest=seen.digest if digest is None else digest,
     )
-    values = {
-        "new_state": to.value,
-        "new_version": after.version,
-        "new_slot": seen.target if to in HOLDS_TARGET else None,
-        "new_wake_at": after.wake_at,
-        "new_changed_at": at,
-        "new_ended_at": after.ended_at,
-        "new_attempts": 0,
-        "new_data": after.data.model_dump(mode="json"),
-        "new_digest": after.digest,
-    }
     try:
-        changed = _change(tx, seen, _MOVE, owner, values)
+        changed = _change(tx, seen, _MOVE, owner, _moved_values(after))
     except IntegrityError as error:
         raise TargetBusy(f"Another deployment of {seen.target} is running.") from error
     _log(tx, seen.id, after.version, seen.state.value, to, actor, note, at)
@@ -274,6 +263,26 @@ def move(
     if to.is_final:
         wake_queue(tx, seen.service, seen.environment, at)
     return replace(after, signal_seq=changed.signal_seq)
+
+
+def _moved_values(after: Deployment) -> dict[str, Any]:
+    """What `_MOVE` writes."""
+    return {
+        "new_state": after.state.value,
+        "new_version": after.version,
+        "new_slot": _slot(after.target, after.state),
+        "new_wake_at": after.wake_at,
+        "new_changed_at": after.changed_at,
+        "new_ended_at": after.ended_at,
+        "new_attempts": after.attempts,
+        "new_data": after.data.model_dump(mode="json"),
+        "new_digest": after.digest,
+    }
+
+
+def _slot(target: str, state: State) -> str | None:
+    """The target while a state holds it; None: it is free for another one."""
+    return target if state in HOLDS_TARGET else None
 
 
 def stay(tx: Tx, seen: Deployment, data: Data, wake_at: datetime, at: datetime, owner: str = "") -> Deployment:
@@ -353,7 +362,7 @@ def _as_json(change: Change) -> str:
         "seen": seen.state.value,
         "state": change.to.value,
         "version": seen.version + 1,
-        "slot": seen.target if change.to in HOLDS_TARGET else None,
+        "slot": _slot(seen.target, change.to),
         "at": change.at.isoformat(),
         "digest": seen.digest if change.digest is None else change.digest,
         "stays": not change.is_move,
