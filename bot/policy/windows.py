@@ -11,8 +11,10 @@ A day whose calendar is not published is `unknown`: closed for a window, and hel
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from bot.catalog.model import DayKind, Window
@@ -29,9 +31,44 @@ Span = tuple[datetime, datetime]
 """`[start, end)` in UTC."""
 
 
+WEEK = 7 * 86400
+MOST_KEPT, MOST_SPANS = 8192, 64
+"""Weeks of windows whose spans are kept, and spans of one of them; of a window by cron there may be thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Week:
+    """The spans of a window that touch `[from, until]`. It holds the window too, so that no other gets its identity."""
+
+    window: Window
+    until: datetime
+    spans: tuple[Span, ...]
+
+
+_KEPT: dict[tuple[int, bool, int], _Week] = {}
+
+
+def _week(window: Window, at: datetime, unknown: bool) -> _Week | None:
+    """The week that holds the instant: the same few are asked for by every command. None: it has too many spans."""
+    number = int(at.timestamp() // WEEK)
+    key = (id(window), unknown, number)
+    known = _KEPT.get(key)
+    if known is None:
+        if len(_KEPT) >= MOST_KEPT:
+            _KEPT.clear()
+        low, until = (datetime.fromtimestamp(edge * WEEK, UTC) for edge in (number, number + 1))
+        found = tuple(islice(spans(window, low, until, unknown=unknown), MOST_SPANS + 1))
+        if len(found) > MOST_SPANS:
+            return None
+        known = _KEPT[key] = _Week(window, until, found)
+    return known
+
+
 def is_open(window: Window, at: datetime, *, unknown: bool = False) -> bool:
     """Whether the instant lies in a span. unknown: what a day of an unpublished calendar counts as."""
-    return any(start <= at < end for start, end in spans(window, at, at, unknown=unknown))
+    week = _week(window, at, unknown)
+    near = week.spans if week is not None else spans(window, at, at, unknown=unknown)
+    return any(start <= at < end for start, end in near)
 
 
 def is_unknown(window: Window, at: datetime) -> bool:
@@ -134,6 +171,9 @@ def _jump(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
 
 def next_opening(window: Window, at: datetime, *, unknown: bool = False) -> datetime | None:
     """When it opens next, None within the horizon: never. An open one: its next start after this one."""
+    week = _week(window, at, unknown)
+    if week is not None and (soon := next((start for start, _ in week.spans if at < start < week.until), None)):
+        return soon
     return next((start for start, _ in spans(window, at, at + HORIZON, unknown=unknown) if start > at), None)
 
 
@@ -155,8 +195,15 @@ def union_closing(windows: Iterable[Window], at: datetime, *, unknown: bool = Fa
 
 def _runs_to(window: Window, at: datetime, limit: datetime, unknown: bool) -> datetime:
     """The end of the run of spans that holds `at`, or `at` itself."""
+    week = _week(window, at, unknown)
+    if week is not None and (end := _run(week.spans, at)) < week.until:
+        return end
+    return _run(spans(window, at, limit, unknown=unknown), at)
+
+
+def _run(near: Iterable[Span], at: datetime) -> datetime:
     end = at
-    for start, finish in spans(window, at, limit, unknown=unknown):
+    for start, finish in near:
         if start > end:
             break
         end = max(end, finish)

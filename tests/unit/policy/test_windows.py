@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.catalog.model import Calendar, DayKind, Window
+from bot.policy import windows
 from bot.policy.windows import (
     HORIZON,
     closing,
@@ -207,15 +208,48 @@ weekly = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(windows=st.lists(weekly, min_size=1, max_size=4), hour=st.integers(0, 24 * 700))
-def test_the_next_change_of_several_is_exact(windows: list[Window], hour: int) -> None:
+@given(several=st.lists(weekly, min_size=1, max_size=4), hour=st.integers(0, 24 * 700))
+def test_the_next_change_of_several_is_exact(several: list[Window], hour: int) -> None:
     """Announcements and `--at next-window` act on it: the same until then, another from then on."""
     at = utc(2026, 1, 1) + timedelta(hours=hour)
-    now = any(is_open(one, at) for one in windows)
-    change = union_change(windows, at)
-    probes = [edge for one in windows for pair in spans(one, at, change or at + HORIZON) for edge in pair]
+    now = any(is_open(one, at) for one in several)
+    change = union_change(several, at)
+    probes = [edge for one in several for pair in spans(one, at, change or at + HORIZON) for edge in pair]
     for probe in (one for one in probes if at < one < (change or at + HORIZON)):
-        assert any(is_open(one, probe) for one in windows) is now
+        assert any(is_open(one, probe) for one in several) is now
     if change is not None:
-        assert any(is_open(one, change - timedelta(microseconds=1)) for one in windows) is now
-        assert any(is_open(one, change) for one in windows) is not now
+        assert any(is_open(one, change - timedelta(microseconds=1)) for one in several) is now
+        assert any(is_open(one, change) for one in several) is not now
+
+
+by_cron = st.builds(
+    lambda cron, hours, zone: a_window(days=(), cron=cron, duration=timedelta(hours=hours), zone=zone),
+    st.sampled_from(["0 10 * * 2,4", "30 22 * * *", "0 0 1 * *", "0 9 24 12 *", "*/20 * * * *"]),
+    st.integers(1, 40),
+    st.sampled_from(ZONES),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(window=weekly | by_cron, minute=st.integers(0, 60 * 24 * 700), unknown=st.booleans())
+def test_what_is_kept_of_a_week_changes_no_answer(window: Window, minute: int, unknown: bool) -> None:
+    """Asked at an instant, around the ends of the kept week, and again: as if every span were looked at each time."""
+    at = utc(2026, 1, 1) + MINUTE * minute
+    monday = datetime.fromtimestamp(at.timestamp() // (7 * 86400) * 7 * 86400, UTC)
+    for one in (at, monday, monday + 7 * DAY - timedelta(microseconds=1), monday + 7 * DAY, at):
+        near = list(spans(window, one, one + HORIZON, unknown=unknown))
+        assert is_open(window, one, unknown=unknown) is any(start <= one < end for start, end in near)
+        opening = next((start for start, _ in near if start > one), None)
+        assert next_opening(window, one, unknown=unknown) == opening
+        end = one
+        for start, finish in near:
+            end = max(end, finish) if start <= end else end
+        assert closing(window, one, unknown=unknown) == (end if one < end <= one + HORIZON else None)
+
+
+def test_weeks_that_are_kept_stay_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog that changes all day makes new windows all day."""
+    monkeypatch.setattr(windows, "MOST_KEPT", 10)
+    for number in range(50):
+        is_open(a_window(f"w{number}"), utc(2026, 1, 6, 12))
+        assert len(windows._KEPT) <= 10
