@@ -50,6 +50,13 @@ def standing_facts(tx: Tx, at: datetime) -> Facts:
     )
 
 
+def standing_and_passes(tx: Tx, at: datetime) -> tuple[Facts, list[emergencies.ServerPass]]:
+    """As `standing_facts`, and the passes from the server that are good now."""
+    if not standing.is_anything(tx, at):
+        return Facts(), []
+    return standing_facts(tx, at), emergencies.good_passes(tx, at)
+
+
 def _review(owed: emergencies.Review) -> ReviewFact:
     block = ReviewBlock(owed.block) if owed.block in tuple(ReviewBlock) else ReviewBlock.ALWAYS
     return ReviewFact(owed.ref, owed.service, owed.environment, owed.due_at, block)

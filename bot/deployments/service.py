@@ -11,7 +11,7 @@ from bot.clock import Clock
 from bot.deployments import builds, gating, plan, questions
 from bot.deployments.derivations import ASKED, derive
 from bot.deployments.engine import Engine
-from bot.deployments.facts import pass_of, permission_for, request_of, standing_facts
+from bot.deployments.facts import pass_of, permission_for, request_of, standing_and_passes, standing_facts
 from bot.deployments.holds import Holds
 from bot.deployments.model import (
     WAITING,
@@ -126,7 +126,7 @@ class Deployments:
 
     async def _read_standing(self) -> tuple[Facts, list[ServerPass]]:
         at = self._clock()
-        return await self._db.read(lambda tx: (standing_facts(tx, at), emergencies.good_passes(tx, at)))
+        return await self._db.peek(lambda tx: standing_and_passes(tx, at))
 
     async def judge(self, wish: Wish) -> Verdict:
         """What the rules say, without doing anything."""

@@ -147,12 +147,12 @@ def give_pass(tx: Tx, new: ServerPass) -> int:
     return int(key[0])
 
 
-_GOOD = (
+GOOD_PASSES = (
     select(passes)
     .where(
         passes.c.used_by.is_(None),
-        passes.c.from_at <= bindparam("present", type_=passes.c.from_at.type),
-        passes.c.until_at > bindparam("present", type_=passes.c.from_at.type),
+        passes.c.from_at <= bindparam("at", type_=passes.c.from_at.type),
+        passes.c.until_at > bindparam("at", type_=passes.c.from_at.type),
     )
     .order_by(passes.c.id)
 )
@@ -161,7 +161,7 @@ _GOOD = (
 
 def good_passes(tx: Tx, at: datetime) -> list[ServerPass]:
     """Every unused pass that is good now."""
-    return [_pass(row) for row in tx.execute(_GOOD, {"present": at})]
+    return [_pass(row) for row in tx.execute(GOOD_PASSES, {"at": at})]
 
 
 def use_pass(tx: Tx, pass_id: int, deployment_id: int) -> bool:
