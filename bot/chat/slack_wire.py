@@ -46,7 +46,7 @@ def is_genuine(secret: str, timestamp: str, signature: str, body: bytes, now: fl
     if abs(now - int(timestamp)) > MAX_AGE:
         return False
     base = b"v0:" + timestamp.encode() + b":" + body
-    expected = "v0=" + hmac.new(secret.encode(), base, hashlib.sha256).hexdigest()
+    expected = "v0=" + hmac.digest(secret.encode(), base, "sha256").hex()
     return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
 
 
