@@ -171,7 +171,7 @@ SWITCHES = {"github": "github_deployments", "github_checks": "github_url", "gitl
 LOADED_SOON = (
     *("bot.deployments.workflow", "bot.deployments.asking", "bot.deployments.run_log"),
     *("bot.delivery.gitops", "bot.delivery.merge_requests", "bot.delivery.shell", "bot.delivery.pipeline"),
-    *("bot.pipelines.shell", "bot.sources.git", "bot.gates.asking"),
+    *("bot.pipelines.shell", "bot.sources.git", "bot.gates.asking", "aiohttp"),
 )
 """What the first deployment needs; loaded a moment after the start, so that it need not wait for it."""
 SOON, QUIET = 1.0, 0.5

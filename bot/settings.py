@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from bot.errors import SlipwayError
 from bot.git_settings import GitSettings
@@ -28,7 +38,16 @@ def _flag(value: object) -> object:
     return value
 
 
+def _with_a_port(value: str) -> str:
+    """An address whose port, if it has one, is a number that a port can have."""
+    parts = urlsplit(value)
+    if not parts.hostname or (parts.port is None and parts.netloc.endswith(":")):
+        raise ValueError("no host or no port")
+    return value
+
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
+Address = Annotated[str, AfterValidator(_with_a_port)]
 
 
 class Settings(CiSettings, ListenerSettings, GitSettings):
@@ -62,14 +81,16 @@ class Settings(CiSettings, ListenerSettings, GitSettings):
     slack_more_tokens: SecretStr | None = Field(default=None, alias="SLACK_MORE_BOT_TOKENS")
     slack_app_token: SecretStr | None = Field(default=None, alias="SLACK_APP_TOKEN")
     slack_signing_secret: SecretStr | None = Field(default=None, alias="SLACK_SIGNING_SECRET")
-    slack_api_base_url: str = Field(default="https://slack.com/api/", alias="SLACK_API_BASE_URL", pattern="^https?://")
+    slack_api_base_url: Address = Field(
+        default="https://slack.com/api/", alias="SLACK_API_BASE_URL", pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?\Z"
+    )
 
     feishu_app_id: str = Field(default="", alias="FEISHU_APP_ID", pattern=r"^[A-Za-z0-9_]*\Z")
     feishu_app_secret: SecretStr | None = Field(default=None, alias="FEISHU_APP_SECRET")
     feishu_encrypt_key: SecretStr | None = Field(default=None, alias="FEISHU_ENCRYPT_KEY")
     feishu_verification_token: SecretStr | None = Field(default=None, alias="FEISHU_VERIFICATION_TOKEN")
     feishu_long_connection: Flag = Field(default=False, alias="FEISHU_LONG_CONNECTION")
-    feishu_domain: str = Field(
+    feishu_domain: Address = Field(
         default="https://open.feishu.cn", alias="FEISHU_DOMAIN", pattern=r"^https?://[^\s/?#@]+/?\Z"
     )
 

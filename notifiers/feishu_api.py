@@ -1,7 +1,7 @@
 """Calls to the Feishu or Lark open platform: one shared client, one token, errors by what to do next.
 
 lark-oapi's own client fetches its token with a blocking call and opens a connection per request, so it is not used.
-Over aiohttp, because people wait for these answers: a call costs a fifth of the processor time that httpx takes.
+Over connections of our own, because people wait for these answers; files go over aiohttp.
 Source: open.feishu.cn "自建应用获取 tenant_access_token", "频控策略", "通用错误码", "发送消息", "更新已发送的消息卡片".
 """
 
@@ -12,13 +12,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import IO, Any
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import structlog
 from pydantic import SecretStr
 
 from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable, MessageGone
-from notifiers.proxies import proxy_for
+from notifiers.http_calls import UPLOAD, HttpCalls
+from notifiers.http_host import HttpAnswer
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +28,7 @@ Query = str | int | Sequence[str]
 FEISHU = "https://open.feishu.cn"
 TIMEOUT = 10.0
 """Seconds for one call; after that its outcome is unknown."""
-UPLOAD = aiohttp.ClientTimeout(total=300)
-"""For a file, which may be large."""
+JSON = "application/json; charset=utf-8"
 RENEW_BEFORE = 1800.0
 """Seconds: with less left, the platform hands out a new token while the old one stays valid."""
 CREDENTIAL_PAUSE = 60.0
@@ -83,9 +83,8 @@ class FeishuApi:
         self.refused = ""
         """Why our credentials or scopes were refused last, empty while they are good."""
         self._secret = app_secret
-        self._timeout = timeout
         self._now = now
-        self._http: aiohttp.ClientSession | None = None
+        self._http = HttpCalls(self.domain, timeout)
         self._token = ""
         self._token_until = 0.0
         self._renewing = asyncio.Lock()
@@ -97,8 +96,7 @@ class FeishuApi:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._http is not None:
-            await self._http.close()
+        await self._http.close()
 
     async def call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Query
@@ -114,20 +112,33 @@ class FeishuApi:
     async def upload_image(self, content: bytes) -> str:
         """Give the platform a picture for messages; returns its key. Raises as `refusal` says."""
         path = "/open-apis/im/v1/images"
-        form = aiohttp.FormData({"image_type": "message"})
-        form.add_field("image", content, filename="chart.png", content_type="image/png")
-        headers = {"Authorization": f"Bearer {await self._fresh_token()}"}
-        answer = await self._exchanged("POST", path, headers, data=form)
-        return str(self._checked(path, answer)["data"]["image_key"])
+        return str((await self._uploaded(path, {"image_type": "message"}, "image", "chart.png", content))["image_key"])
 
     async def upload_file(self, name: str, file: IO[bytes]) -> str:
         """Give the platform a file for messages, piece by piece; returns its key. Raises as `refusal` says."""
         path = "/open-apis/im/v1/files"
-        form = aiohttp.FormData({"file_type": "stream", "file_name": name})
-        form.add_field("file", file, filename=name, content_type="application/octet-stream")
+        fields = {"file_type": "stream", "file_name": name}
+        return str((await self._uploaded(path, fields, "file", name, file))["file_key"])
+
+    async def _uploaded(
+        self, path: str, fields: Mapping[str, str], field: str, name: str, content: bytes | IO[bytes]
+    ) -> Mapping[str, Any]:
+        """What a form with a file was answered."""
+        import aiohttp
+
+        form, kind = aiohttp.FormData(fields), "image/png" if field == "image" else "application/octet-stream"
+        form.add_field(field, content, filename=name, content_type=kind)
         headers = {"Authorization": f"Bearer {await self._fresh_token()}"}
-        answer = await self._exchanged("POST", path, headers, data=form, timeout=UPLOAD)
-        return str(self._checked(path, answer)["data"]["file_key"])
+        patience = aiohttp.ClientTimeout(total=UPLOAD)
+        asked = self._http.session.post(
+            self.domain + path, data=form, headers=headers, allow_redirects=False, timeout=patience
+        )
+        try:
+            async with asked as response:
+                answer = HttpAnswer(response.status, response.raw_headers, await response.read())
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._silent(path) from error
+        return dict(self._checked(path, _Answer(answer))["data"])
 
     async def pages(self, path: str, key: str, size: int = 50, **query: Query) -> AsyncIterator[dict[str, Any]]:
         """Every item of a paged list; `key` names the list in `data`."""
@@ -194,27 +205,18 @@ class FeishuApi:
         query: Mapping[str, Any],
         headers: Mapping[str, str],
     ) -> _Answer:
-        return await self._exchanged(method, path, headers, json=body, params=query)
-
-    async def _exchanged(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> _Answer:
-        name = path.removeprefix("/open-apis/")
-        url = f"{self.domain}{path}"
+        # As a browser would write it: a path holds ids, and some of these come from outside.
+        target = quote(path, safe="/%:@!$&'()*+,;=~") + (f"?{urlencode(query, doseq=True)}" if query else "")
+        content = json.dumps(body).encode() if body is not None else b""
+        kind = {"Content-Type": JSON} if body is not None else {}
         try:
-            asked = self._session.request(method, url, headers=headers, allow_redirects=False, **content)
-            async with asked as response:
-                return _Answer(await response.read(), response.status, response.headers)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # Never the error's own text: it may quote the address, and a repeat is safe by its `uuid`.
-            raise ChatUnavailable(f"Feishu did not answer ({name}).") from error
+            return _Answer(await self._http.ask(method, target, {**headers, **kind}, content))
+        except OSError as error:
+            raise self._silent(path) from error
 
-    @property
-    def _session(self) -> aiohttp.ClientSession:
-        if self._http is None:
-            timeout = aiohttp.ClientTimeout(total=self._timeout)
-            # Not `trust_env`: with it every call reads the environment and ~/.netrc anew, in two threads.
-            proxy, jar = proxy_for(self.domain), aiohttp.DummyCookieJar()
-            self._http = aiohttp.ClientSession(timeout=timeout, proxy=proxy, cookie_jar=jar)
-        return self._http
+    def _silent(self, path: str) -> ChatUnavailable:
+        """Never the error's own text: it may quote the address, and a repeat is safe by its `uuid`."""
+        return ChatUnavailable(f"Feishu did not answer ({path.removeprefix('/open-apis/')}).")
 
     def _checked(self, path: str, answer: _Answer) -> dict[str, Any]:
         code = _code(answer)
@@ -257,10 +259,10 @@ class FeishuApi:
 class _Answer(dict[str, Any]):
     """A JSON answer with what its HTTP side says."""
 
-    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(_object(body))
-        self.status = status
-        self.reset = _seconds(headers.get("x-ogw-ratelimit-reset") or headers.get("retry-after"))
+    def __init__(self, answer: HttpAnswer) -> None:
+        super().__init__(_object(answer.body))
+        self.status = answer.status
+        self.reset = _seconds(answer.header("x-ogw-ratelimit-reset") or answer.header("retry-after"))
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -277,5 +279,5 @@ def _code(answer: Mapping[str, Any]) -> int:
     return code if isinstance(code, int) else -1
 
 
-def _seconds(given: str | None) -> float | None:
+def _seconds(given: str) -> float | None:
     return min(300.0, max(0.2, float(given))) if given and given.replace(".", "", 1).isdigit() else None

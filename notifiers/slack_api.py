@@ -1,8 +1,9 @@
 """Calls to Slack's Web API for every workspace: one shared session, no hidden retries, errors by what to do next.
 
-Retrying is the outbox's trade, because only it knows whether a second message would be seen. The calls go over aiohttp
-itself, as the SDK's client does, which takes half of a command's time for its own handling (a test compares what both
-send). Source: docs.slack.dev "Rate limits", "Web API" and the reference of each method.
+Retrying is the outbox's trade, because only it knows whether a second message would be seen. The calls go over
+connections of our own, because the SDK's client takes longer for one than all else a command costs (a test compares
+what both send); through a proxy, and for files, they go over aiohttp.
+Source: docs.slack.dev "Rate limits", "Web API" and the reference of each method.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 import structlog
 from pydantic import SecretStr
 from pydantic_core import from_json, to_json
-from yarl import URL
 
 from bot.errors import OutcomeUnknown
 from notifiers.base import ChatClosed, ChatRejected, ChatUnavailable, MessageGone
-from notifiers.proxies import proxy_for
+from notifiers.http_calls import UPLOAD, HttpCalls
+from notifiers.http_host import HttpAnswer, NotConnected
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -97,8 +98,8 @@ MESSAGE = frozenset(
         "streaming_state_conflict",
     ]
 )
-UPLOAD = aiohttp.ClientTimeout(total=300)
-"""For a file, which may be large."""
+JSON = "application/json;charset=utf-8"
+FORM = "application/x-www-form-urlencoded"
 UNSURE = frozenset(["fatal_error", "internal_error", "request_timeout"])
 """Slack says of these that the call may have partly succeeded."""
 LATER = frozenset(
@@ -139,8 +140,7 @@ class Workspace:
 class _Answer:
     """What came back. body: empty if it was no JSON object."""
 
-    status: int
-    headers: Mapping[str, str]
+    http: HttpAnswer
     body: dict[str, Any]
 
     @property
@@ -156,10 +156,10 @@ class SlackApi:
         """Nothing is called yet. base_url ends in `/api/`; timeout: seconds per call."""
         self._tokens = tuple(tokens)
         self._base_url = base_url
-        self._timeout = timeout
-        self._session: aiohttp.ClientSession | None = None
+        parts = urlsplit(base_url)
+        self._path = parts.path
+        self._http = HttpCalls(f"{parts.scheme}://{parts.netloc}", timeout)
         self._authorizations: dict[str, str] = {}
-        self._addresses: dict[str, URL] = {}
         self._reached: set[int] = set()
         self.workspaces: dict[str, Workspace] = {}
         self.primary = ""
@@ -178,7 +178,7 @@ class SlackApi:
             setting = MORE_TOKENS if number else FIRST_TOKEN
             authorization = f"Bearer {token.get_secret_value()}"
             whole = await self._sent(authorization, "auth.test", {}, setting, form=True)
-            answer, scopes = whole.body, whole.headers.get("x-oauth-scopes", "").split(",")
+            answer, scopes = whole.body, whole.http.header("x-oauth-scopes").split(",")
             seen = Workspace(
                 team_id=str(answer["team_id"]),
                 user_id=str(answer["user_id"]),
@@ -194,8 +194,7 @@ class SlackApi:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._http.close()
 
     @property
     def unreached(self) -> int:
@@ -211,25 +210,11 @@ class SlackApi:
         """The app was removed there: its token is dead, and readiness says so until a call there works again."""
         self.refusals[team] = "app_uninstalled"
 
-    @property
-    def session(self) -> aiohttp.ClientSession:
-        """The shared connections; made on first use, inside the event loop."""
-        if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(limit=100, keepalive_timeout=60)
-            # Not `trust_env`: with it every call reads the environment and ~/.netrc anew, in two threads.
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-                proxy=proxy_for(self._base_url),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
-
     def socket_client(self) -> AsyncWebClient:
         """The SDK's client, without a bot token, for its Socket Mode."""
         from slack_sdk.web.async_client import AsyncWebClient
 
-        return AsyncWebClient(base_url=self._base_url, session=self.session, retry_handlers=[], timeout=15)
+        return AsyncWebClient(base_url=self._base_url, session=self._http.session, retry_handlers=[], timeout=15)
 
     async def socket_address(self, app_token: SecretStr) -> str:
         """Where to open a socket; it holds a ticket for one time.
@@ -239,7 +224,7 @@ class SlackApi:
         """
         try:
             answer = await self._exchange(f"Bearer {app_token.get_secret_value()}", "apps.connections.open", {}, True)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise ChatUnavailable(f"Slack opens no socket ({type(error).__name__}).") from None
         if not _is_well(answer):
             if answer.code in CREDENTIALS:
@@ -279,8 +264,11 @@ class SlackApi:
 
     async def upload(self, url: str, content: bytes | IO[bytes]) -> None:
         """Send a file to the address Slack gave; one from the disk piece by piece. Raises ChatUnavailable."""
+        import aiohttp
+
         try:
-            async with self.session.post(url, data=content, timeout=UPLOAD) as answer:
+            patience = aiohttp.ClientTimeout(total=UPLOAD)
+            async with self._http.session.post(url, data=content, timeout=patience) as answer:
                 if answer.status != 200:
                     raise ChatUnavailable(f"Slack did not take the file ({answer.status}).")
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -298,9 +286,9 @@ class SlackApi:
         """whose: the workspace, or the setting of the token."""
         try:
             answer = await self._exchange(authorization, method, arguments, form)
-        except aiohttp.ClientConnectorError as error:
+        except NotConnected as error:
             raise ChatUnavailable(f"Slack cannot be reached ({method}).") from error
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # a timeout, too
             raise OutcomeUnknown(f"Slack did not answer {method}.") from error
         if not _is_well(answer):
             raise self._refusal(method, answer, arguments, whose)
@@ -310,29 +298,18 @@ class SlackApi:
 
     async def _exchange(self, authorization: str, method: str, arguments: Mapping[str, Any], form: bool) -> _Answer:
         """One question and its answer, whatever it says; never elsewhere, because it carries the token."""
-        address = self._addresses.get(method)
-        if address is None:
-            address = self._addresses[method] = URL(self._base_url + method)
-        headers = {"Authorization": authorization}
-        body: bytes | dict[str, str]
-        if form:
-            body = {name: _field(value) for name, value in arguments.items()}
-        else:
-            headers["Content-Type"] = "application/json;charset=utf-8"
-            body = _json(arguments)
-        patience = aiohttp.ClientTimeout(total=self._timeout)
-        sending = self.session.post(address, data=body, headers=headers, allow_redirects=False, timeout=patience)
-        async with sending as answer:
-            content = await answer.read()
+        body = _form(arguments) if form else _json(arguments)
+        headers = {"Authorization": authorization, "Content-Type": FORM if form else JSON}
+        answer = await self._http.ask("POST", self._path + method, headers, body)
         try:
-            read = from_json(content)
+            read = from_json(answer.body)
         except ValueError:
             read = None
-        return _Answer(answer.status, answer.headers, read if isinstance(read, dict) else {})
+        return _Answer(answer, read if isinstance(read, dict) else {})
 
     def _refusal(self, method: str, answer: _Answer, arguments: Mapping[str, Any], whose: str) -> Exception:
         """What a refused call means. Never quotes the answer: it may hold what we sent."""
-        status, code = answer.status, answer.code
+        status, code = answer.http.status, answer.code
         if status == 429:
             return ChatUnavailable(f"Slack asks us to slow down ({method}).", retry_after=_retry_after(answer))
         if status >= 500 or not code or code in UNSURE:
@@ -354,7 +331,7 @@ class SlackApi:
 
 
 def _is_well(answer: _Answer) -> bool:
-    return answer.status == 200 and answer.body.get("ok") is True
+    return answer.http.status == 200 and answer.body.get("ok") is True
 
 
 def _json(arguments: Mapping[str, Any]) -> bytes:
@@ -364,9 +341,10 @@ def _json(arguments: Mapping[str, Any]) -> bytes:
         return json.dumps(arguments).encode()
 
 
-def _field(value: Any) -> str:
-    """A form field as Slack reads it: yes and no are 1 and 0."""
-    return str(int(value)) if isinstance(value, bool) else str(value)
+def _form(arguments: Mapping[str, Any]) -> bytes:
+    """Form fields as Slack reads them: yes and no are 1 and 0."""
+    fields = {name: int(value) if isinstance(value, bool) else value for name, value in arguments.items()}
+    return urlencode(fields).encode()
 
 
 def _told(sentence: str, code: str) -> str:
@@ -374,5 +352,5 @@ def _told(sentence: str, code: str) -> str:
 
 
 def _retry_after(answer: _Answer) -> float:
-    given = answer.headers.get("Retry-After") or "1"
+    given = answer.http.header("Retry-After") or "1"
     return min(300.0, max(0.1, float(given))) if given.replace(".", "", 1).isdigit() else 1.0

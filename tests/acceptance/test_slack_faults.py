@@ -57,13 +57,13 @@ async def test_a_silent_slack_delays_nothing_but_the_message(world: World, slack
     """No answer at all: the acknowledgement and the deployment do not wait for it."""
     async with running_on_slack(world, slack) as slipway:
         assert slipway.app.slack is not None
-        slipway.app.slack.api._timeout = 3.0
+        slipway.app.slack.api._http._timeout = 3.0
         await slack.command(USERS["owner"], "/status")
         await slipway.answered(1)
         slack.fail("chat.postMessage", hang=True)
         started = time.monotonic()
         await slack.command(USERS["owner"], "/deploy app prod")
-        assert time.monotonic() - started < slipway.app.slack.api._timeout
+        assert time.monotonic() - started < slipway.app.slack.api._http._timeout
         assert (await slipway.ends()).state is State.SUCCEEDED
     assert len([one for one in cards(slack, "C1") if "app" in one["text"]]) == 1
 
@@ -72,7 +72,7 @@ async def test_a_slack_that_answers_too_late(world: World, slack: FakeSlack) -> 
     """After thirty seconds, say: it has posted, nobody waited for the answer, and the next try finds the message."""
     async with running_on_slack(world, slack) as slipway:
         assert slipway.app.slack is not None
-        slipway.app.slack.api._timeout = 1.0
+        slipway.app.slack.api._http._timeout = 1.0
         slack.fail("chat.postMessage", late=True, delay=3.0)
         await slack.command(USERS["owner"], "/whoami")
         await slipway.answered(1)

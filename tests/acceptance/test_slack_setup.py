@@ -131,6 +131,8 @@ async def test_a_wrong_token_is_told_at_start_by_name(
         ({"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xoxb-1"}, "SLACK_APP_TOKEN: an app-level token starts"),
         ({"SLACK_BOT_TOKEN": "xoxb-1", "SLACK_MORE_BOT_TOKENS": "abc", "SLACK_APP_TOKEN": "xapp-1"}, "MORE_BOT_TOKENS"),
         ({"SLACK_API_BASE_URL": "slack.com"}, "SLACK_API_BASE_URL"),
+        ({"SLACK_API_BASE_URL": "https://"}, "SLACK_API_BASE_URL"),
+        ({"SLACK_API_BASE_URL": "https://slack.com:secure/api/"}, "SLACK_API_BASE_URL"),
     ],
     ids=str,
 )

@@ -19,6 +19,7 @@ from notifiers.proxies import proxy_for
 from notifiers.slack import SlackClient
 from notifiers.slack_api import SlackApi
 from tests.fakes.slack import BOT_TOKEN, FakeSlack
+from tests.support.network import free_port
 
 
 @pytest.fixture
@@ -148,6 +149,30 @@ async def test_what_is_sent_is_what_the_sdk_sends(served: Callable[[Heard], Awai
         await sdk.api_call("conversations.list", params=asked)
     ours, theirs = heard.requests[:2], heard.requests[2:]
     assert ours == theirs
+
+
+async def test_through_the_environments_proxy(
+    served: Callable[[Heard], Awaitable[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same call, asked of the proxy; one that is away or answers nothing good is told apart as without one."""
+    heard = Heard(WELL)
+    proxy = (await served(heard)).removesuffix("/api/")
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    api = SlackApi([SecretStr(BOT_TOKEN)], "http://slack.example/api/")
+    await api.open()
+    await api.call("chat.postMessage", channel="C1", text="x")
+    said = {"path": "/api/chat.postMessage", "token": f"Bearer {BOT_TOKEN}"}
+    assert heard.requests[-1] == {**said, "json": {"channel": "C1", "text": "x"}}
+    heard._answer, heard._status = b"<html>", 502
+    with pytest.raises(OutcomeUnknown):
+        await api.call("chat.postMessage", channel="C1", text="x")
+    await api.close()
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    away = SlackApi([SecretStr(BOT_TOKEN)], "http://slack.example/api/")
+    with pytest.raises(ChatUnavailable, match="cannot be reached"):
+        await away.open()
+    await away.close()
 
 
 @pytest.mark.parametrize(
