@@ -260,6 +260,7 @@ class App:
             {state: self._handler(state) for state in State if not state.is_final},
             outside.clock,
             outside.engine or EngineSettings(patience=timedelta(seconds=settings.patience_seconds)),
+            lambda seen: self.workflow.look(seen),
         )
         for delivery in filter(is_made, self.providers.deliveries.values()):
             from bot.delivery.base import Listening

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -69,6 +69,15 @@ class Stay:
 
 Outcome = Go | Stay
 Handler = Callable[[Deployment], Awaitable[Outcome]]
+Look = Callable[[Deployment], Awaitable[Outcome | None]]
+"""What a state leads to as far as reading tells, and nothing outside is touched for; None: its handler has to say.
+
+It may be given a deployment as it is foreseen, before that is on record.
+"""
+
+
+async def _no_look(_seen: Deployment) -> Outcome | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +105,10 @@ class Engine:
         handlers: Mapping[State, Handler],
         clock: Clock,
         settings: EngineSettings | None = None,
+        look: Look = _no_look,
     ) -> None:
-        """Take the handlers by state; states without one are left alone."""
+        """Take the handlers by state; states without one are left alone. look: is asked first, see `Look`."""
+        self._look = look
         self._db = db
         self._moves = moves
         self._handlers = dict(handlers)
@@ -220,8 +231,12 @@ class Engine:
 
     async def _renewing(self) -> None:
         while True:
-            await asyncio.sleep(self.settings.lease.total_seconds() / 3)
-            ids, began = [number for number in self._work if number not in self._leaving], elapsed()
+            pause = self.settings.lease.total_seconds() / 3
+            await asyncio.sleep(pause)
+            began = elapsed()
+            # What was recorded a moment ago got a new lease with that.
+            old = began - pause / 2
+            ids = [one for one in self._work if one not in self._leaving and self._renewed.get(one, 0.0) < old]
             if not ids:
                 continue
             try:
@@ -299,8 +314,11 @@ class Engine:
         handler = self._handlers.get(seen.state)
         if handler is None or self._stopping or not await self._is_ours(seen.id):
             return None
+        ahead: list[Change] = []
         try:
-            outcome = _reached(seen, await handler(seen))
+            outcome = await self._look_ahead(seen, ahead)
+            if not ahead:
+                outcome = _reached(seen, outcome or await handler(seen))
         except ProviderRejected as error:
             outcome = Go(State.FAILED, _failed(seen, error.sentence()), note=error.message)
         except ProviderError as error:
@@ -308,6 +326,9 @@ class Engine:
         except Exception:
             return await self._stumbled(seen)
         try:
+            if ahead:
+                return await self._record_change(replace(ahead.pop(), after=tuple(ahead)))
+            assert outcome is not None
             return await self._record(seen, outcome)
         except rows.Overtaken:
             # Normal: a person cancelled or a signal moved it. If the lease is ours, go on from what it is now.
@@ -315,15 +336,34 @@ class Engine:
         except rows.TargetBusy:
             return None
 
+    async def _look_ahead(self, seen: Deployment, ahead: list[Change]) -> Outcome | None:
+        """Go on in thought as long as reading is enough: what happened to nothing outside is recorded all at once.
+
+        ahead: is given these changes. Returns where it ends, if a look says that; an error in thought is met again
+        when what led to it is on record.
+        """
+        while True:
+            try:
+                outcome = await self._look(seen)
+            except Exception:
+                if not ahead:
+                    raise
+                return None
+            at = self._clock()
+            change = _plain_change(seen, _reached(seen, outcome), at) if outcome is not None else None
+            if change is None:
+                return outcome
+            ahead.append(change)
+            seen = change.foreseen
+
     async def _record(self, seen: Deployment, outcome: Outcome) -> Deployment | None:
         at = self._clock()
         if isinstance(outcome, Stay):
             return await self._record_stay(seen, outcome, at)
         go = outcome
-        if go.admit is None and not go.to.is_final:
-            moved = await self._changed(Change(seen, go.to, arrived(go.data), at, at, go.actor, go.note, go.digest))
-            self._moves.announce_changed(moved.id, moved)
-            return moved
+        change = _plain_change(seen, go, at)
+        if change is not None:
+            return await self._record_change(change)
         after = await self._db.together(lambda tx: self._admitted(tx, seen, go, at))
         if isinstance(after, str):
             data = go.data.model_copy(update={"waiting_for": after})
@@ -342,19 +382,27 @@ class Engine:
         _witness(tx, seen, go.data, at)
         return after
 
+    async def _record_change(self, change: Change) -> Deployment:
+        moved = await self._changed(change)
+        self._moves.announce_changed(moved.id, moved)
+        return moved
+
     async def _changed(self, change: Change) -> Deployment:
         """Record it together with all other changes of this moment. Raises Overtaken, TargetBusy."""
+        began = elapsed()
         after = await self._recording.add(change)
         if after is None:
             raise rows.Overtaken(f"{change.seen.ref} was changed by somebody else a moment ago.")
+        if after.id in self._renewed and not self._db.is_sqlite:
+            self._renewed[after.id] = began
         return after
 
     async def _record_all(self, changes: Sequence[Change]) -> list[Deployment | None]:
         def work(tx: Tx) -> list[Deployment | None]:
-            found = self._moves.change_all(tx, changes, self.owner)
+            found = self._moves.change_all(tx, changes, self.owner, self.settings.lease)
             for change, after in zip(changes, found, strict=True):
                 if after is not None:
-                    _witness(tx, change.seen, after.data, change.at)
+                    _witness(tx, change.on_record, after.data, change.at)
             return found
 
         return await self._db.together(work)
@@ -411,6 +459,16 @@ class Engine:
         data = _failed(seen, "Slipway itself stumbled here; its log has the details.")
         fresh = await self._db.read(lambda tx: rows.get(tx, seen.id))
         return await self._record(fresh, Go(State.FAILED, data)) if fresh is not None else None
+
+
+def _plain_change(seen: Deployment, outcome: Outcome, at: datetime) -> Change | None:
+    """As a change that goes on at once; None: an end, a wait, or something that asks before it is let in."""
+    if isinstance(outcome, Stay):
+        goes_on = outcome.until <= at and outcome.data != seen.data
+        return Change(seen, seen.state, outcome.data, at, outcome.until) if goes_on else None
+    if outcome.admit is not None or outcome.to.is_final:
+        return None
+    return Change(seen, outcome.to, arrived(outcome.data), at, at, outcome.actor, outcome.note, outcome.digest)
 
 
 def _reached(seen: Deployment, outcome: Outcome) -> Outcome:

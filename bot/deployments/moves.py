@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bot.catalog.model import Catalog
 from bot.deployments import audience
@@ -93,16 +93,26 @@ class Moves:
         self._witness(tx, after, at, actor, note, code)
         return after
 
-    def change_all(self, tx: Tx, changes: Sequence[Change], owner: str) -> list[Deployment | None]:
+    def change_all(
+        self, tx: Tx, changes: Sequence[Change], owner: str, lease: timedelta
+    ) -> list[Deployment | None]:
         """As `move` and `rows.stay`, for many of a moment at once, none of them an end. Raises as `rows.change_all`."""
-        found = rows.change_all(tx, changes, owner)
+        found = rows.change_all(tx, changes, owner, lease)
         for change, after in zip(changes, found, strict=True):
-            if after is not None and change.is_move:
-                self._witness(tx, after, change.at, change.actor, change.note)
+            if after is None:
+                continue
+            moves = [one for one in change.steps if one.is_move]
+            for one in moves:
+                self._audit(tx, one.foreseen, one.at, one.actor, one.note)
+            if moves:
+                self._tell(tx, after, change.at)
         return found
 
     def _witness(self, tx: Tx, after: Deployment, at: datetime, actor: str, note: str, code: str = "") -> None:
         self._tell(tx, after, at)
+        self._audit(tx, after, at, actor, note, code)
+
+    def _audit(self, tx: Tx, after: Deployment, at: datetime, actor: str, note: str, code: str = "") -> None:
         detail = note or f"{after.target} {after.release_version}"
         audit.append_at_end(tx, AuditEntry(at, actor, "deployment:move", after.ref, after.state.value, code, detail))
 

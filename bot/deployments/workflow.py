@@ -28,7 +28,7 @@ from bot.delivery.base import (
 )
 from bot.deployments import builds, gating, gray, limits, names, plan
 from bot.deployments.derivations import STARTED, WRITTEN, derive, noted
-from bot.deployments.engine import Go, Handler, Outcome, Stay
+from bot.deployments.engine import Go, Handler, Look, Outcome, Stay
 from bot.deployments.facts import alerted, facts_of, request_of, standing_facts
 from bot.deployments.model import (
     Ask,
@@ -109,6 +109,12 @@ class Workflow:
         self._moment = Moment(db, clock)
         self._releases = Releases(db)
         self._in_front = Batches(self._all_in_front)
+        self._looks: dict[State, Look] = {
+            State.QUEUED: self.queued,
+            State.BUILDING: self._reuse,
+            State.GATING: self._ungated,
+            State.WRITING: self._read_before,
+        }
         self._unwritten: dict[int, Before] = {}
         """What a deployment's last turn read, here and under the same lease: nothing of it is in Git yet."""
         self._ids: dict[str, int] = {}
@@ -136,6 +142,11 @@ class Workflow:
             State.CANCELLING: self.cancelling,
             State.ROLLING_BACK: self.rolling_back,
         }
+
+    async def look(self, seen: Deployment) -> Outcome | None:
+        """What reading alone leads to, where nothing outside is touched for it; None: the handler has to say."""
+        look = self._looks.get(seen.state)
+        return await look(seen) if look is not None else None
 
     # -- before anything outside is touched --------------------------------------------------------------------------
 
@@ -193,16 +204,29 @@ class Workflow:
         pipeline = self._pipeline(seen)
         if seen.data.check:
             return await self._run(seen, pipeline)
-        known = await self._releases.by_commit(seen.service, seen.commit)
-        if known is not None and (seen.kind is not Kind.PROMOTION or known.digest == seen.digest):
-            if not known.location or await pipeline.holds(known.location):
-                reused = not seen.data.run_id
-                data = _update(seen, reused=reused, artifact=known.location, percent=100, **_NOT_ASKED)
-                return Go(_after_build(seen), data, digest=known.digest)
+        known = await self._known_release(seen)
+        if known is not None:
+            if await self._is_there(seen, known):
+                return _reused(seen, known)
             await self._db.run(lambda tx: releases.forget(tx, seen.service, seen.commit))
         if seen.kind is Kind.PROMOTION:  # The same image, or none: another build of the same commit is another image.
             raise ProviderRejected("The image that was to be promoted is gone.", hint="Deploy in front, then promote.")
         return await self._run(seen, pipeline)
+
+    async def _reuse(self, seen: Deployment) -> Outcome | None:
+        """Whether nothing has to be built."""
+        if seen.data.check or seen.data.run_id:
+            return None
+        known = await self._known_release(seen)
+        return _reused(seen, known) if known is not None and await self._is_there(seen, known) else None
+
+    async def _known_release(self, seen: Deployment) -> Release | None:
+        """What was built of this commit; of a promotion only the very image that was promoted."""
+        known = await self._releases.by_commit(seen.service, seen.commit)
+        return known if known is None or seen.kind is not Kind.PROMOTION or known.digest == seen.digest else None
+
+    async def _is_there(self, seen: Deployment, known: Release) -> bool:
+        return not known.location or await self._pipeline(seen).holds(known.location)
 
     async def _run(self, seen: Deployment, pipeline: Pipeline) -> Outcome:
         request = self._run_request(seen)
@@ -259,9 +283,10 @@ class Workflow:
 
         A rollback is not asked: what it brings back ran here before.
         """
+        ungated = await self._ungated(seen)
+        if ungated is not None:
+            return ungated
         service, target = plan.thaw(seen.data.plan)
-        if not target.gates or seen.kind is Kind.ROLLBACK:
-            return Go(_after_gates(seen), seen.data)
         at = self._clock()
         since = seen.data.gating_since_at or at
         request = await self._db.read(lambda tx: gating.request_of(tx, seen, service, target, at))
@@ -279,6 +304,10 @@ class Workflow:
             told = {"waiting_for": " ".join(note.message for note in waiting)}
             return Stay(at + GATE_POLL, data.model_copy(update=told))
         return Go(_after_gates(seen), data, note=self._said_of_gates(notes))
+
+    async def _ungated(self, seen: Deployment) -> Outcome | None:
+        _, target = plan.thaw(seen.data.plan)
+        return None if target.gates and seen.kind is not Kind.ROLLBACK else Go(_after_gates(seen), seen.data)
 
     def _said_of_gates(self, notes: Sequence[GateNote]) -> str:
         """For the record: what every gate said, and who let the release on all the same."""
@@ -308,25 +337,35 @@ class Workflow:
 
     async def writing(self, seen: Deployment) -> Outcome:
         """Ask the rules again, remember what was there, and commit the version once."""
-        change = self._change(seen)
         before = seen.data.before
-        if before is not None and self._unwritten.pop(seen.id, None) is not before:
+        if before is None:
+            return await self._remember_before(seen)
+        change = self._change(seen)
+        if self._unwritten.pop(seen.id, None) is not before:
             found = await self._providers.writer.find(change)
             if found is not None:
                 return self._written(seen, found)
+        stopped, _ = await self._hold_or_stop(seen)
+        if stopped is not None:
+            await self._hold_proposal(change, stopped)
+            return stopped
+        return await self._write(seen, change)
+
+    async def _read_before(self, seen: Deployment) -> Outcome | None:
+        return await self._remember_before(seen) if seen.data.before is None else None
+
+    async def _remember_before(self, seen: Deployment) -> Outcome:
+        """What the configuration repository says before we write: the intent, on record before the deed."""
         stopped, derivation = await self._hold_or_stop(seen)
         if stopped is not None:
-            if before is not None:
-                await self._hold_proposal(change, stopped)
             return stopped
-        if before is None:
-            old = await self._providers.writer.read(change.gitops, change.repo, seen.service, seen.environment)
-            judged = replace(seen, data=noted(seen.data, derivation))
-            there = _before(old)
-            if len(self._unwritten) < MOST_UNWRITTEN:
-                self._unwritten[seen.id] = there
-            return Stay(self._clock(), _update(judged, before=there, waiting_for="", waiting_since_at=None))
-        return await self._write(seen, change)
+        change = self._change(seen)
+        old = await self._providers.writer.read(change.gitops, change.repo, seen.service, seen.environment)
+        judged = replace(seen, data=noted(seen.data, derivation))
+        there = _before(old)
+        if len(self._unwritten) < MOST_UNWRITTEN:
+            self._unwritten[seen.id] = there
+        return Stay(self._clock(), _update(judged, before=there, waiting_for="", waiting_since_at=None))
 
     async def _hold_proposal(self, change: Change, stopped: Outcome) -> None:
         """Nobody should let in what must wait, nor what is over."""
@@ -791,6 +830,11 @@ def _planned(seen: Deployment, at: datetime, zone: str) -> str:
 def _after_build(seen: Deployment) -> State:
     """Where a built release goes on; one that was only to be built is done."""
     return State.SUCCEEDED if seen.kind is Kind.BUILD else State.GATING
+
+
+def _reused(seen: Deployment, known: Release) -> Go:
+    data = _update(seen, reused=not seen.data.run_id, artifact=known.location, percent=100, **_NOT_ASKED)
+    return Go(_after_build(seen), data, digest=known.digest)
 
 
 _NOT_ASKED: Mapping[str, Any] = {"gates": (), "gating_since_at": None}

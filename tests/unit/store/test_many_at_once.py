@@ -52,7 +52,7 @@ def test_a_burst_of_changes_is_recorded_row_by_row(db: Database, clock: FakeCloc
         Change(taken, State.BUILDING, taken.data, at, at, "slipway"),
         Change(signalled, signalled.state, learned, at, later),
     ]
-    after = db.run_sync(lambda tx: rows.change_all(tx, changes, "us"))
+    after = db.run_sync(lambda tx: rows.change_all(tx, changes, "us", LEASE))
     assert [one is None for one in after] == [False, False, True, True, False]
     for one in after:
         if one is not None:
@@ -73,7 +73,7 @@ def test_two_for_one_target_are_never_both_let_in(db: Database, clock: FakeClock
     first, second = claimed(db, clock, "a", "a")
     changes = [Change(one, State.BUILDING, one.data, clock(), clock()) for one in (first, second)]
     with pytest.raises(TargetBusy):
-        db.run_sync(lambda tx: rows.change_all(tx, changes, "us"))
+        db.run_sync(lambda tx: rows.change_all(tx, changes, "us", LEASE))
     assert db.run_sync(lambda tx: rows.peek(tx, [first.id, second.id, 99])) == [
         ("queued", 0, 0),
         ("queued", 0, 0),
