@@ -11,6 +11,7 @@ from bot.deployments.model import State
 from bot.policy.model import Facts
 from bot.store import deployments as rows
 from bot.store.database import Database, Tx
+from bot.store.shared import SharedReading
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Moment:
         self._lock = asyncio.Lock()
         self._begun = 0
         self._last: Standing | None = None
+        self.facts = SharedReading(self._read_facts)
+        """Locks and freezes alone, as of now or later."""
+
+    async def _read_facts(self) -> Facts:
+        return await self._db.read(lambda tx: standing_facts(tx, self._clock()))
 
     async def standing(self) -> Standing:
         """As of now or later. Raises ProviderUnavailable: the database does not answer."""

@@ -50,15 +50,22 @@ class Moves:
 
     def create(self, tx: Tx, new: NewDeployment, at: datetime, code: str = "") -> tuple[Deployment, bool]:
         """Create one, or find the one its key made before; returns it and whether it is new."""
-        deployment, is_new = rows.create(tx, new, at)
-        if is_new:
-            self._tell(tx, deployment, at)
-            detail = f"{new.kind.value} of {new.release_version} to {deployment.target}"
-            audit.append_at_end(
-                tx,
-                AuditEntry(at, new.requested_by, "deployment:create", deployment.ref, new.state.value, code, detail),
-            )
-        return deployment, is_new
+        return self.create_all(tx, [(new, at, code)])[0]
+
+    def create_all(
+        self, tx: Tx, wanted: Sequence[tuple[NewDeployment, datetime, str]]
+    ) -> list[tuple[Deployment, bool]]:
+        """As `create`, for many of different keys at once."""
+        made = rows.create_all(tx, [(new, at) for new, at, _ in wanted])
+        for (deployment, is_new), (new, at, code) in zip(made, wanted, strict=True):
+            if is_new:
+                self._tell(tx, deployment, at)
+                detail = f"{new.kind.value} of {new.release_version} to {deployment.target}"
+                audit.append_at_end(
+                    tx,
+                    AuditEntry(at, new.requested_by, "deployment:create", deployment.ref, new.state.value, code, detail),
+                )
+        return made
 
     def move(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -177,10 +177,13 @@ class Deployments:
         def work(tx: Tx) -> list[tuple[Deployment, bool, list[Deployment]]]:
             known = rows.known_keys(tx, [one.wish.key for one in wanted])
             on_their_way = rows.open_on(tx, {one.target for one in wanted})
+            made = self._make_first(tx, wanted, known, on_their_way)
             started = []
             for one in wanted:
                 others = on_their_way.setdefault(one.target, [])
-                deployment, joined, ended = self._start_one(tx, one, None if one.wish.key in known else others)
+                deployment, joined, ended = made.pop(id(one), None) or self._start_one(
+                    tx, one, None if one.wish.key in known else others
+                )
                 started.append((deployment, joined, ended))
                 if not joined and not deployment.state.is_final:
                     others.append(deployment)
@@ -189,6 +192,22 @@ class Deployments:
             return started
 
         return await self._db.together(work)
+
+    def _make_first(
+        self,
+        tx: Tx,
+        wanted: Sequence[_Start],
+        known: Collection[str],
+        on_their_way: Mapping[str, Sequence[Deployment]],
+    ) -> dict[int, tuple[Deployment, bool, list[Deployment]]]:
+        """By `id`: those with nothing to join, to end or to use up, made at once; as a rule that is all of them."""
+        first: dict[str, _Start] = {}
+        for one in wanted:
+            if not (one.given or one.wish.key in known or on_their_way.get(one.target)):
+                first.setdefault(one.target, one)
+        plain = list({one.wish.key: one for one in reversed(first.values())}.values())
+        made = self._moves.create_all(tx, [(one.new, one.at, one.code) for one in plain])
+        return {id(one): (deployment, False, []) for one, (deployment, _) in zip(plain, made, strict=True)}
 
     def _start_one(
         self, tx: Tx, one: _Start, others: list[Deployment] | None

@@ -686,7 +686,7 @@ class Workflow:
         service = self._catalog().services.get(seen.service)
         if self._freshen is not None and service is not None:
             await self._freshen(service)
-        standing, at = (await self._moment.standing()).facts, self._clock()
+        standing, at = await self._moment.facts(), self._clock()
         catalog = self._catalog()
         asked, facts = request_of(seen), facts_of(seen, standing)
         verdict = decide(catalog, asked, facts, at)

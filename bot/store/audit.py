@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from bot.store.database import Tx, at_end
+from bot.store.many import InsertMany
 from bot.store.prepared import Prepared
 from bot.store.tables import audit, audit_head
 
@@ -61,7 +62,7 @@ def chained(previous: str, seq: int, entry: AuditEntry) -> str:
 
 
 _HEAD = Prepared(select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == HEAD_ID).with_for_update())
-_INSERT = Prepared(insert(audit))
+_INSERT = InsertMany(audit)
 _SET_HEAD = Prepared(update(audit_head).where(audit_head.c.id == HEAD_ID))
 
 
@@ -81,7 +82,7 @@ def append(tx: Tx, *entries: AuditEntry) -> None:
         seq += 1
         digest = chained(digest, seq, entry)
         rows.append({**_values(entry), "seq": seq, "hash": digest})
-    _INSERT.run_many(tx, rows)
+    _INSERT.run(tx, rows)
     _SET_HEAD.run(tx, {"seq": seq, "hash": digest})
 
 

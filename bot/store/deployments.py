@@ -9,7 +9,6 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +20,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     or_,
     select,
     text,
@@ -44,7 +42,8 @@ from bot.deployments.model import (
 from bot.errors import Conflict
 from bot.store import archive, leases
 from bot.store.audit import AuditEntry
-from bot.store.database import Tx, UtcDateTime, at_end, insert_into, insert_of
+from bot.store.database import Tx, UtcDateTime, at_end, insert_into
+from bot.store.many import InsertMany
 from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, transitions, votes
 
@@ -84,11 +83,7 @@ class Vote:
     at: datetime
 
 
-@cache
-def _insert(database: str) -> Any:
-    made = insert_of(database)(deployments)
-    return made.on_conflict_do_nothing(index_elements=[deployments.c.idempotency_key]).returning(deployments.c.id)
-
+_INSERT = InsertMany(deployments, deployments.c.idempotency_key, [deployments.c.id, deployments.c.idempotency_key])
 
 # Built once: making a statement costs more than running it.
 _SEEN = and_(
@@ -131,7 +126,31 @@ def _change(tx: Tx, seen: Deployment, made: Update, owner: str, values: Mapping[
 
 def create(tx: Tx, new: NewDeployment, at: datetime) -> tuple[Deployment, bool]:
     """Insert, or find the one this idempotency key made before. Returns it and whether it is new."""
-    given: dict[str, Any] = {
+    return create_all(tx, [(new, at)])[0]
+
+
+def create_all(tx: Tx, wanted: Sequence[tuple[NewDeployment, datetime]]) -> list[tuple[Deployment, bool]]:
+    """As `create`, for many of different keys at once."""
+    given = [_given(new, at) for new, at in wanted]
+    stored = [values | _stored(new) for values, (new, _) in zip(given, wanted, strict=True)]
+    ids = {row.idempotency_key: row.id for row in _INSERT.run(tx, stored)}
+    found: list[tuple[Deployment, bool]] = []
+    for (new, at), values in zip(wanted, given, strict=True):
+        number = ids.get(new.idempotency_key)
+        if number is None:
+            found.append((by_key(tx, new.idempotency_key), False))
+            continue
+        _log(tx, number, 0, "", new.state, new.requested_by, "", at)
+        made = Deployment(id=number, kind=new.kind, state=new.state, origin=new.origin, data=new.data, **values)
+        found.append((made, True))
+    if ids:  # One call makes the others look for all of them; nobody is at any of these yet.
+        announce(tx, Topic.DEPLOYMENT, max(ids.values()))
+    return found
+
+
+def _given(new: NewDeployment, at: datetime) -> dict[str, Any]:
+    """What the row and the deployment say alike."""
+    return {
         "intent": f"slw-{uuid4().hex}",
         "service": new.service,
         "environment": new.environment,
@@ -147,19 +166,17 @@ def create(tx: Tx, new: NewDeployment, at: datetime) -> tuple[Deployment, bool]:
         "ended_at": at if new.state.is_final else None,
         "wake_at": _first_wake(new, at),
     }
-    stored = {
+
+
+def _stored(new: NewDeployment) -> dict[str, Any]:
+    """The rest of the row, as the database takes it."""
+    return {
         "idempotency_key": new.idempotency_key,
         "kind": new.kind.value,
         "state": new.state.value,
         "origin": asdict(new.origin),
         "data": new.data.model_dump(mode="json"),
     }
-    created = tx.execute(_insert(tx.dialect.name), given | stored).scalar_one_or_none()
-    if created is None:
-        return by_key(tx, new.idempotency_key), False
-    _log(tx, created, 0, "", new.state, new.requested_by, "", at)
-    announce(tx, Topic.DEPLOYMENT, created)
-    return Deployment(id=created, kind=new.kind, state=new.state, origin=new.origin, data=new.data, **given), True
 
 
 def _first_wake(new: NewDeployment, at: datetime) -> datetime | None:
@@ -835,11 +852,11 @@ def _log(tx: Tx, deployment_id: int, version: int, old: str, to: State, actor: s
     at_end(tx, _log_all, values)
 
 
-_LOG = insert(transitions)
+_LOG = InsertMany(transitions)
 
 
 def _log_all(tx: Tx, values: list[dict[str, Any]]) -> None:
-    tx.execute(_LOG, values)
+    _LOG.run(tx, values)
 
 
 def _of(query: Any, service: str, environment: str) -> Any:

@@ -18,6 +18,7 @@ from bot.store import audit
 from bot.store.audit import AuditEntry
 from bot.store.database import Tx, at_end, insert_into
 from bot.store.leases import lease_end, now
+from bot.store.many import InsertMany
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, senders
@@ -88,6 +89,7 @@ class Hold:
 
 
 _INSERT = InsertOnce(outbox, [outbox.c.key])
+_INSERT_MANY = InsertMany(outbox, outbox.c.key)
 _KNOWN = select(outbox.c.key).where(outbox.c.key.in_(bindparam("keys", expanding=True)))
 _ARRIVED = bindparam("arrived", type_=Integer)
 _SENT = Prepared(
@@ -132,9 +134,7 @@ def _put_missing(tx: Tx, wanted: list[dict[str, Any]]) -> None:
         return
     # As a rule they are here: a move names the cards that its deployment has had from the beginning.
     known = set(tx.execute(_KNOWN, {"keys": list(by_key)}).scalars())
-    missing = [by_key[key] for key in sorted(by_key.keys() - known)]
-    if missing:
-        tx.execute(insert_into(tx, outbox).on_conflict_do_nothing(index_elements=[outbox.c.key]), missing)
+    _INSERT_MANY.run(tx, [by_key[key] for key in sorted(by_key.keys() - known)])
 
 
 def show(tx: Tx, notice: NewNotice, at: datetime) -> None:
