@@ -334,6 +334,7 @@ class App:
         self.commands = (*COMMANDS[:-1], *with_aliases(*making), COMMANDS[-1])
         self.actions = {**actions, **train.make_actions(self.trains)}
         self.dispatcher = Dispatcher(self.tools, self.commands, self.actions, self._people())
+        self.engine.precedence.also(lambda: self.dispatcher.busy)
         self._do_events_later()
 
     def _train_message(self, one: Train) -> Mapping[str, Any]:
@@ -508,7 +509,10 @@ class App:
 
         settings = self.settings
         place, author, signing = settings.data_directory / "git" / "config", author_of(settings), signing_of(settings)
-        return GitWriter(place, git_of(settings), clock=self._clock, author=author, signing=signing)
+        coming = self.engine.precedence.on_the_way
+        return GitWriter(
+            place, git_of(settings), clock=self._clock, author=author, signing=signing, coming=coming
+        )
 
     def _make_shell_pipeline(self) -> Pipeline:
         from bot.pipelines.shell import ShellPipeline

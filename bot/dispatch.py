@@ -125,6 +125,11 @@ class Dispatcher:
         inbox_id = await self._store(platform, event_id, kind, payload)
         return self._spawn(inbox_id) if inbox_id is not None else None
 
+    @property
+    def busy(self) -> int:
+        """How many intents are in work here."""
+        return len(self._held)
+
     def listen(self, listener: Any) -> None:
         """Have `listener()` called after an answer was put into the outbox."""
         self._on_reply.append(listener)

@@ -11,7 +11,7 @@ import asyncio
 import random
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +36,10 @@ INTENT_TRAILER = "Slipway-Intent"
 _DEPTH = 5000
 """Commits of the branch's history in which an intent is looked for."""
 _ATTEMPTS = 12
+MANY = 32
+"""While more changes than this are on their way here, a push waits for them."""
+COMPANY_WITHIN = 3.0
+"""Seconds for which it waits at most."""
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 _TRAILER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _UNSURE = (Problem.NETWORK, Problem.TIMED_OUT, Problem.OTHER)
@@ -110,8 +114,14 @@ class GitWriter:
         clock: Clock = utc_now,
         author: Author = Author(),
         signing: Signing | None = None,
+        coming: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Remember the place; nothing is started. signing: None leaves the commits unsigned."""
+        """Remember the place; nothing is started. signing: None leaves the commits unsigned.
+
+        coming: how many changes are on their way to here, or here already; while many are, a push waits for company.
+        """
+        self._here = 0
+        self._all_coming = coming
         self._cache = cache.absolute()
         self._git = git
         self._clock = clock
@@ -188,7 +198,15 @@ class GitWriter:
 
     async def _submit(self, change: Change, *, remove: bool, check: Check | None = None) -> Written:
         pending = self._pending(change, remove=remove, check=check)
-        return await self._branch(change.gitops, change.repo).submit(pending)
+        self._here += 1
+        try:
+            return await self._branch(change.gitops, change.repo).submit(pending)
+        finally:
+            self._here -= 1
+
+    def _coming(self) -> int:
+        """How many are on their way and not here yet."""
+        return self._all_coming() - self._here
 
     def _pending(self, change: Change, *, remove: bool, check: Check | None) -> _Pending:
         form = format_of(change.gitops, change.service, change.environment, change.weights)
@@ -205,7 +223,7 @@ class GitWriter:
                 about = f"the configuration repository {display_address(repo)}"
                 self._mirrors[repo] = Mirror(self._git, repo, self._cache / mirror_name(repo), about)
             hand = _Hand(self._author, self._signing, self._clock)
-            self._branches[repo, gitops.branch] = _Branch(self._mirrors[repo], gitops.branch, hand)
+            self._branches[repo, gitops.branch] = _Branch(self._mirrors[repo], gitops.branch, hand, self._coming)
         return self._branches[repo, gitops.branch]
 
 
@@ -228,7 +246,8 @@ class _Hand:
 class _Branch:
     """One branch of one configuration repository, and the queue of changes to it."""
 
-    def __init__(self, mirror: Mirror, name: str, hand: _Hand) -> None:
+    def __init__(self, mirror: Mirror, name: str, hand: _Hand, coming: Callable[[], int]) -> None:
+        self._coming = coming
         self._mirror = mirror
         self._name = name
         self._hand = hand
@@ -376,6 +395,7 @@ class _Branch:
         batch: list[_Pending] = []
         try:
             while self._queue:
+                await self._wait_for_company()
                 batch, began = self._take(), elapsed()
                 try:
                     await self._settle(batch)
@@ -386,6 +406,12 @@ class _Branch:
             # Never leave anybody waiting, also when this task is cancelled.
             stopped = OutcomeUnknown("The Git writer was stopped.", hint="It is looked up at the next start.")
             _fail([*batch, *self._queue], stopped)
+
+    async def _wait_for_company(self) -> None:
+        """A push costs the server and every other replica the same for a thousand changes as for ten."""
+        since = elapsed()
+        while self._coming() > MANY and elapsed() - since < COMPANY_WITHIN:  # noqa: ASYNC110 - it falls by itself
+            await asyncio.sleep(0.05)
 
     def _take(self) -> list[_Pending]:
         """What waits, at most one change per file: a second one builds on the first, so it is the next batch's."""

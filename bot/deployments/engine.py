@@ -20,6 +20,7 @@ from bot.clock import Clock, elapsed, rest_after
 from bot.deployments.effects import effects
 from bot.deployments.model import Data, Deployment, Failure, State
 from bot.deployments.moves import Moves, arrived
+from bot.deployments.precedence import LOOK, Precedence
 from bot.errors import ProviderError, ProviderRejected
 from bot.store import audit
 from bot.store import deployments as rows
@@ -109,6 +110,7 @@ class Engine:
     ) -> None:
         """Take the handlers by state; states without one are left alone. look: is asked first, see `Look`."""
         self._look = look
+        self.precedence = Precedence()
         self._db = db
         self._moves = moves
         self._handlers = dict(handlers)
@@ -314,11 +316,14 @@ class Engine:
         handler = self._handlers.get(seen.state)
         if handler is None or self._stopping or not await self._is_ours(seen.id):
             return None
+        if self.precedence.lets_by(seen, self._clock()):
+            return await self._hold(seen, self._clock() + LOOK)
         ahead: list[Change] = []
         try:
-            outcome = await self._look_ahead(seen, ahead)
-            if not ahead:
-                outcome = _reached(seen, outcome or await handler(seen))
+            with self.precedence.turn(seen):
+                outcome = await self._look_ahead(seen, ahead)
+                if not ahead:
+                    outcome = _reached(seen, outcome or await handler(seen))
         except ProviderRejected as error:
             outcome = Go(State.FAILED, _failed(seen, error.sentence()), note=error.message)
         except ProviderError as error:
