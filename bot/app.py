@@ -506,12 +506,19 @@ class App:
 
     def _make_writer(self) -> GitWriter:
         from bot.delivery.gitops import GitWriter
+        from bot.store.turns import Turns
 
         settings = self.settings
         place, author, signing = settings.data_directory / "git" / "config", author_of(settings), signing_of(settings)
-        coming = self.engine.precedence.on_the_way
+        coming, turns = self.engine.precedence.on_the_way, Turns(self.db, self._clock)
         return GitWriter(
-            place, git_of(settings), clock=self._clock, author=author, signing=signing, coming=coming
+            place,
+            git_of(settings),
+            clock=self._clock,
+            author=author,
+            signing=signing,
+            coming=coming,
+            turn=turns.turn,
         )
 
     def _make_shell_pipeline(self) -> Pipeline:

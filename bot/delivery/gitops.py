@@ -12,6 +12,7 @@ import random
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -43,6 +44,14 @@ COMPANY_WITHIN = 3.0
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 _TRAILER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _UNSURE = (Problem.NETWORK, Problem.TIMED_OUT, Problem.OTHER)
+
+
+Turn = Callable[[str], AbstractAsyncContextManager[None]]
+"""Around what one replica at a time should do with the branch of that name."""
+
+
+def _nobody_else(_branch: str) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +124,14 @@ class GitWriter:
         author: Author = Author(),
         signing: Signing | None = None,
         coming: Callable[[], int] = lambda: 0,
+        turn: Turn = _nobody_else,
     ) -> None:
         """Remember the place; nothing is started. signing: None leaves the commits unsigned.
 
         coming: how many changes are on their way to here, or here already; while many are, a push waits for company.
+        turn: has the replicas push to a branch one after the other: whoever is overtaken has made its commits in vain.
         """
+        self._turn = turn
         self._here = 0
         self._all_coming = coming
         self._cache = cache.absolute()
@@ -223,7 +235,9 @@ class GitWriter:
                 about = f"the configuration repository {display_address(repo)}"
                 self._mirrors[repo] = Mirror(self._git, repo, self._cache / mirror_name(repo), about)
             hand = _Hand(self._author, self._signing, self._clock)
-            self._branches[repo, gitops.branch] = _Branch(self._mirrors[repo], gitops.branch, hand, self._coming)
+            name = f"{mirror_name(repo)} {gitops.branch}"
+            queue = _Company(self._coming, lambda: self._turn(name))
+            self._branches[repo, gitops.branch] = _Branch(self._mirrors[repo], gitops.branch, hand, queue)
         return self._branches[repo, gitops.branch]
 
 
@@ -243,11 +257,25 @@ class _Hand:
         return {f"{name}_{key}": value for name in names for key, value in who.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Company:
+    """Whom a push waits for. coming: how many changes are not here yet; turn: among the replicas."""
+
+    coming: Callable[[], int]
+    turn: Callable[[], AbstractAsyncContextManager[None]]
+
+    async def wait(self) -> None:
+        """A push costs the server and every other replica nearly the same for a thousand changes as for ten."""
+        since = elapsed()
+        while self.coming() > MANY and elapsed() - since < COMPANY_WITHIN:  # noqa: ASYNC110 - it falls by itself
+            await asyncio.sleep(0.05)
+
+
 class _Branch:
     """One branch of one configuration repository, and the queue of changes to it."""
 
-    def __init__(self, mirror: Mirror, name: str, hand: _Hand, coming: Callable[[], int]) -> None:
-        self._coming = coming
+    def __init__(self, mirror: Mirror, name: str, hand: _Hand, company: _Company) -> None:
+        self._company = company
         self._mirror = mirror
         self._name = name
         self._hand = hand
@@ -395,23 +423,18 @@ class _Branch:
         batch: list[_Pending] = []
         try:
             while self._queue:
-                await self._wait_for_company()
-                batch, began = self._take(), elapsed()
-                try:
-                    await self._settle(batch)
-                except Exception as error:
-                    _fail(batch, error)
+                await self._company.wait()
+                async with self._company.turn():
+                    batch, began = self._take(), elapsed()
+                    try:
+                        await self._settle(batch)
+                    except Exception as error:
+                        _fail(batch, error)
                 await rest_after(began, share=1.0)  # What comes meanwhile goes with the next push.
         finally:
             # Never leave anybody waiting, also when this task is cancelled.
             stopped = OutcomeUnknown("The Git writer was stopped.", hint="It is looked up at the next start.")
             _fail([*batch, *self._queue], stopped)
-
-    async def _wait_for_company(self) -> None:
-        """A push costs the server and every other replica the same for a thousand changes as for ten."""
-        since = elapsed()
-        while self._coming() > MANY and elapsed() - since < COMPANY_WITHIN:  # noqa: ASYNC110 - it falls by itself
-            await asyncio.sleep(0.05)
 
     def _take(self) -> list[_Pending]:
         """What waits, at most one change per file: a second one builds on the first, so it is the next batch's."""

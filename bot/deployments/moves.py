@@ -63,7 +63,9 @@ class Moves:
                 detail = f"{new.kind.value} of {new.release_version} to {deployment.target}"
                 audit.append_at_end(
                     tx,
-                    AuditEntry(at, new.requested_by, "deployment:create", deployment.ref, new.state.value, code, detail),
+                    AuditEntry(
+                        at, new.requested_by, "deployment:create", deployment.ref, new.state.value, code, detail
+                    ),
                 )
         return made
 
@@ -100,9 +102,7 @@ class Moves:
         self._witness(tx, after, at, actor, note, code)
         return after
 
-    def change_all(
-        self, tx: Tx, changes: Sequence[Change], owner: str, lease: timedelta
-    ) -> list[Deployment | None]:
+    def change_all(self, tx: Tx, changes: Sequence[Change], owner: str, lease: timedelta) -> list[Deployment | None]:
         """As `move` and `rows.stay`, for many of a moment at once, none of them an end. Raises as `rows.change_all`."""
         found = rows.change_all(tx, changes, owner, lease)
         for change, after in zip(changes, found, strict=True):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.catalog.model import GitopsSpec
+from bot.delivery import gitops
 from bot.delivery.base import Change
 from bot.delivery.gitops import GitWriter
 from bot.errors import ProviderError
@@ -42,6 +43,39 @@ async def test_many_commits_few_pushes_by_two_replicas(tmp_path: Path) -> None:
     intents = bare.git("log", "--format=%(trailers:key=Slipway-Intent,valueonly)", "main").split()
     assert sorted(intents) == sorted(f"d-{n}" for n in range(60))
     assert server.pushes <= 12
+
+
+async def test_a_push_waits_for_company_that_is_on_its_way(tmp_path: Path) -> None:
+    """While many are coming, those that are here wait for them, and all go with one push; at last nobody is missing."""
+    bare = BareRepository(tmp_path / "config.git")
+    later: list[asyncio.Task[object]] = []
+    asked = 0
+
+    def coming() -> int:
+        """Of a hundred on the way, nine arrive while it looks; the others turn out to go elsewhere."""
+        nonlocal asked
+        asked += 1
+        if 1 < asked < 11:
+            later.append(asyncio.ensure_future(writer.write(change(asked, repo))))
+        return 100 if asked < 12 else 0
+
+    async with running_git_server(tmp_path) as server:
+        repo = f"{server.url}/config.git"
+        writer = GitWriter(tmp_path / "cache", Git(), coming=coming)
+        await writer.write(change(1, repo))
+        await asyncio.gather(*later)
+    assert len(bare.commits()) == 10
+    assert server.pushes == 1
+
+
+async def test_company_is_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who are always coming do not keep those who are here."""
+    monkeypatch.setattr(gitops, "COMPANY_WITHIN", 0.1)
+    bare = BareRepository(tmp_path / "config.git")
+    async with running_git_server(tmp_path) as server:
+        writer = GitWriter(tmp_path / "cache", Git(), coming=lambda: 1000)
+        await writer.write(change(1, f"{server.url}/config.git"))
+    assert len(bare.commits()) == 1
 
 
 async def test_a_wrong_password_is_told_without_it(tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from sqlalchemy import event, text
 
 from bot import dispatch
 from bot.catalog.load import load_catalog
-from bot.deployments.engine import Engine, EngineSettings, Go, Handler, Outcome, Stay
+from bot.deployments.engine import Engine, EngineSettings, Go, Handler, Look, Outcome, Stay
 from bot.deployments.model import Deployment, State
 from bot.deployments.moves import Moves
+from bot.deployments.precedence import CROWD, GRACE
 from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.schedule import jobs, works
 from bot.store import deployments as rows
-from bot.store import inbox
+from bot.store import audit, inbox
 from bot.store.database import Database
 from bot.store.migrate import migrate
 from notifiers import outbox
@@ -47,9 +48,10 @@ class Bench:
         return (await self.db.run(lambda tx: self.moves.create(tx, new, self.clock())))[0]
 
     @asynccontextmanager
-    async def engine(self, **handlers: Handler) -> AsyncIterator[Engine]:
+    async def engine(self, look: Look | None = None, **handlers: Handler) -> AsyncIterator[Engine]:
         """A running engine with these handlers, by the state's value."""
-        engine = Engine(self.db, self.moves, {State(name): one for name, one in handlers.items()}, self.clock, QUICK)
+        by_state = {State(name): one for name, one in handlers.items()}
+        engine = Engine(self.db, self.moves, by_state, self.clock, QUICK, *([look] if look is not None else []))
         await engine.start()
         try:
             yield engine
@@ -91,6 +93,127 @@ async def test_states_follow_each_other_and_are_written_down(bench: Bench) -> No
     assert [step.to_state for step in path] == ["queued", "building", "succeeded"]
     assert seen.digest == "sha256:1"
     assert await bench.db.read(lambda tx: rows.holder(tx, "app", "prod")) is None
+
+
+async def _through(seen: Deployment) -> Outcome | None:
+    """Reading leads from the queue to the point where Git is written, and no further."""
+    if seen.state is State.QUEUED:
+        return Go(State.BUILDING, seen.data, note="nothing is in front")
+    if seen.state is State.BUILDING:
+        return Go(State.WRITING, seen.data, digest="sha256:1")
+    if seen.state is State.WRITING and not seen.data.artifact:
+        return Stay(seen.changed_at, seen.data.model_copy(update={"artifact": "there"}))
+    return None
+
+
+async def test_what_reading_leads_to_is_on_record_before_anything_is_done(bench: Bench) -> None:
+    """All of it in one update of the row, with a transition and an audit entry for each move; then the handler acts."""
+    found: list[Deployment] = []
+    changes = 0
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal changes
+        changes += "UPDATE deployments" in statement and "data" in statement
+
+    async def writing(seen: Deployment) -> Outcome:
+        recorded = await bench.db.read(lambda tx: rows.get(tx, seen.id))
+        assert recorded is not None
+        found.append(recorded)
+        assert (recorded.state, recorded.version, recorded.data) == (seen.state, seen.version, seen.data)
+        return Go(State.SUCCEEDED, seen.data)
+
+    async def never(_seen: Deployment) -> Outcome:
+        raise AssertionError("reading was enough")
+
+    await bench.create()
+    event.listen(bench.db.engine, "before_cursor_execute", count)
+    async with bench.engine(_through, queued=never, building=never, writing=writing):
+        seen = await bench.until(lambda row: row.state.is_final)
+    path = await bench.db.read(lambda tx: rows.path(tx, seen.id))
+    assert [step.to_state for step in path] == ["queued", "building", "writing", "succeeded"]
+    assert path[1].note == "nothing is in front"
+    assert [(one.state, one.digest, one.data.artifact) for one in found] == [(State.WRITING, "sha256:1", "there")]
+    entries = await bench.db.read(lambda tx: audit.entries(tx, subject=seen.ref))
+    assert [one.entry.outcome for one in entries] == ["queued", "building", "writing", "succeeded"]
+    if not bench.db.is_sqlite:
+        assert changes == 2
+
+
+async def test_nothing_of_a_thought_counts_when_somebody_was_first(bench: Bench) -> None:
+    """A person cancels while it is being read: what was foreseen is not recorded, and nothing is done."""
+
+    async def look(seen: Deployment) -> Outcome | None:
+        if seen.state is State.BUILDING and not (await bench.until(lambda _: True)).state.is_final:
+            on_record = await bench.until(lambda row: row.state is State.QUEUED)
+            await bench.db.run(
+                lambda tx: bench.moves.move(tx, on_record, State.CANCELLED, at=bench.clock(), actor="owner")
+            )
+        return await _through(seen)
+
+    async def writing(_seen: Deployment) -> Outcome:
+        raise AssertionError("it was cancelled before")
+
+    await bench.create()
+    async with bench.engine(look, queued=writing, building=writing, writing=writing):
+        seen = await bench.until(lambda row: row.state.is_final)
+    path = await bench.db.read(lambda tx: rows.path(tx, seen.id))
+    assert [step.to_state for step in path] == ["queued", "cancelled"]
+
+
+async def test_what_is_not_reached_in_thought_is_waited_for_on_record(bench: Bench) -> None:
+    """What led there is kept, and the card says what is waited for."""
+
+    async def look(seen: Deployment) -> Outcome | None:
+        if seen.state is State.WRITING:
+            raise ProviderUnavailable("The configuration repository does not answer.")
+        return await _through(seen)
+
+    async def nothing(seen: Deployment) -> Outcome:
+        return Stay(bench.clock() + timedelta(hours=1), seen.data)
+
+    await bench.create()
+    async with bench.engine(look, queued=nothing, building=nothing, writing=nothing):
+        seen = await bench.until(lambda row: row.data.waiting_since_at is not None)
+    assert (seen.state, seen.digest) == (State.WRITING, "sha256:1")
+    assert seen.data.waiting_for == "The configuration repository does not answer."
+
+
+async def test_what_is_not_in_git_goes_first_and_the_rest_a_few_seconds_later(bench: Bench) -> None:
+    """A sync is not asked for while a crowd is on its way to Git; for longer than the grace nothing waits."""
+    begun: list[str] = []
+    through = asyncio.Event()
+    crowd = 0
+
+    async def queued(seen: Deployment) -> Outcome:
+        nonlocal crowd
+        if seen.service == "first":
+            return Go(State.SYNCING, seen.data)
+        crowd += 1
+        await through.wait()
+        return Stay(bench.clock() + timedelta(hours=1), seen.data)
+
+    async def syncing(seen: Deployment) -> Outcome:
+        begun.append(seen.service)
+        return Go(State.SUCCEEDED, seen.data)
+
+    for number in range(CROWD + 1):
+        await bench.create(f"k{number}", service=f"s{number}")
+    async with bench.engine(queued=queued, syncing=syncing) as engine:
+        async with asyncio.timeout(20):
+            while crowd <= CROWD:
+                await asyncio.sleep(0.01)
+        first = await bench.create("first", service="first")
+        engine.poke()
+        await bench.until(lambda row: row.state is State.SYNCING, first.id)
+        for _ in range(3):  # It looks again whenever it is called, and waits on.
+            engine.poke(first.id)
+            await bench.until(lambda _: True, first.id)
+        assert begun == []
+        bench.clock.advance(GRACE)
+        engine.poke(first.id)
+        await bench.until(lambda row: row.state is State.SUCCEEDED, first.id)
+        assert crowd == CROWD + 1  # They are on their way still.
+        through.set()
 
 
 async def test_many_that_go_on_waiting_are_a_few_transactions(bench: Bench) -> None:

@@ -68,6 +68,47 @@ def test_a_burst_of_changes_is_recorded_row_by_row(db: Database, clock: FakeCloc
     assert len(db.run_sync(lambda tx: rows.path(tx, stayed.id))) == 1
 
 
+def test_a_thought_of_several_steps_is_one_change(db: Database, clock: FakeClock) -> None:
+    """Every state that was passed is a transition of its own number; the guard is the row as it was on record."""
+    seen, overtaken = claimed(db, clock, "a", "b")
+    at = clock()
+
+    def thought(one: Deployment) -> Change:
+        building = Change(one, State.BUILDING, one.data, at, at, "slipway", "it begins", "sha256:1")
+        learned = one.data.model_copy(update={"artifact": "there"})
+        writing = Change(building.foreseen, State.WRITING, one.data, at, at, "slipway", "built before")
+        return Change(writing.foreseen, State.WRITING, learned, at, at, after=(building, writing))
+
+    db.run_sync(lambda tx: rows.move(tx, overtaken, State.CANCELLED, at=at, actor="owner"))
+    after, nothing = db.run_sync(lambda tx: rows.change_all(tx, [thought(seen), thought(overtaken)], "us", LEASE))
+    assert nothing is None
+    assert after is not None
+    assert (after.state, after.version, after.digest) == (State.WRITING, 3, "sha256:1")
+    assert after.data.artifact == "there"
+    assert db.run_sync(lambda tx: rows.get(tx, seen.id)) == after
+    path = db.run_sync(lambda tx: rows.path(tx, seen.id))
+    assert [(one.from_state, one.to_state, one.note) for one in path[1:]] == [
+        ("queued", "building", "it begins"),
+        ("building", "writing", "built before"),
+    ]
+    assert db.run_sync(lambda tx: rows.holder(tx, "a", "prod")) == after
+    assert [one.to_state for one in db.run_sync(lambda tx: rows.path(tx, overtaken.id))] == ["queued", "cancelled"]
+
+
+def test_deployments_of_one_moment_are_made_once(db: Database, clock: FakeClock) -> None:
+    """Each with its own number and first transition; one whose key was used before is that one."""
+    old, is_new = db.run_sync(lambda tx: rows.create(tx, new_deployment("k0"), clock()))
+    assert is_new
+    wanted = [(new_deployment(f"k{n}", service=f"s{n}"), clock()) for n in range(3)]
+    made = db.run_sync(lambda tx: rows.create_all(tx, wanted))
+    assert [is_new for _, is_new in made] == [False, True, True]
+    assert made[0][0] == old
+    for one, _ in made:
+        assert db.run_sync(lambda tx, n=one.id: rows.get(tx, n)) == one  # type: ignore[misc]
+        assert [step.to_state for step in db.run_sync(lambda tx, n=one.id: rows.path(tx, n))] == ["queued"]  # type: ignore[misc]
+    assert made[1][0].id < made[2][0].id
+
+
 def test_two_for_one_target_are_never_both_let_in(db: Database, clock: FakeClock) -> None:
     """The unique slot holds for a burst as for one; nothing of the burst is kept then."""
     first, second = claimed(db, clock, "a", "a")
