@@ -1,8 +1,8 @@
 """Who goes first while there is more to do than can be done at once: whatever is not in Git yet.
 
 People wait for the commit; what comes after it waits for Argo CD anyway. So while many are on their way to Git, those
-whose commit is pushed let them by before they ask for their sync, for a few seconds at most. Nobody else waits here: not
-what is followed already, stands at gray or goes back. The Git writer asks for the number too, and waits for company.
+whose commit is pushed let them by before they ask for their sync, for a few seconds at most. Nobody else waits here:
+not what is followed already, stands at gray or goes back. The Git writer asks for the number too, to wait for company.
 """
 
 from __future__ import annotations
@@ -51,6 +51,6 @@ class Precedence:
             self._turns -= counts
 
     def lets_by(self, seen: Deployment, at: datetime) -> bool:
-        """Whether it has to wait: its commit is pushed a moment ago, its sync not asked for, and many are on the way."""
+        """Whether it has to wait: pushed a moment ago, its sync not asked for yet, and many others on the way."""
         is_next = seen.state is State.SYNCING and not seen.data.sync_intent
         return is_next and at - seen.changed_at < GRACE and self.on_the_way() > CROWD

@@ -181,7 +181,7 @@ class Deployments:
             started = []
             for one in wanted:
                 others = on_their_way.setdefault(one.target, [])
-                deployment, joined, ended = made.pop(id(one), None) or self._start_one(
+                deployment, joined, ended = made.get(id(one)) or self._start_one(
                     tx, one, None if one.wish.key in known else others
                 )
                 started.append((deployment, joined, ended))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -64,7 +64,5 @@ class Turns:
 
     async def _leave(self, what: str) -> None:
         leaving = self._db.run(lambda tx: outbox.leave_place(tx, KIND, what[:255], self._owner))
-        try:
+        with suppress(ProviderError):  # Then the lease runs out.
             await asyncio.shield(leaving)
-        except ProviderError:
-            pass  # The lease runs out.

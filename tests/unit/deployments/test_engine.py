@@ -20,8 +20,8 @@ from bot.deployments.moves import Moves
 from bot.deployments.precedence import CROWD, GRACE
 from bot.errors import ProviderRejected, ProviderUnavailable
 from bot.schedule import jobs, works
-from bot.store import deployments as rows
 from bot.store import audit, inbox
+from bot.store import deployments as rows
 from bot.store.database import Database
 from bot.store.migrate import migrate
 from notifiers import outbox

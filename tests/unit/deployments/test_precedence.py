@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 
@@ -46,9 +47,10 @@ def test_it_waits_for_many_and_for_a_few_seconds(clock: FakeClock) -> None:
 def test_who_is_on_the_way_is_counted_for_the_time_of_a_turn(clock: FakeClock) -> None:
     """A build takes its own time: a hundred of them are no crowd. What stumbles is not counted for ever."""
     precedence = Precedence()
-    with precedence.turn(deployment(State.QUEUED, clock)), precedence.turn(deployment(State.WRITING, clock)):
-        with precedence.turn(deployment(State.BUILDING, clock)), precedence.turn(deployment(State.SYNCING, clock)):
-            assert precedence.on_the_way() == 2
+    with ExitStack() as turns:
+        for state in (State.QUEUED, State.WRITING, State.BUILDING, State.SYNCING):
+            turns.enter_context(precedence.turn(deployment(state, clock)))
+        assert precedence.on_the_way() == 2
     with pytest.raises(ValueError, match="a defect"), precedence.turn(deployment(State.WRITING, clock)):
         raise ValueError("a defect")
     assert precedence.on_the_way() == 0
