@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 
 import yaml
 
@@ -14,8 +15,9 @@ from bot.errors import ProviderRejected
 
 KEYS = ("version", "digest", "commit")
 _LIMIT = 262_144
+_SMALL = 4096
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""A file is read some five times for a change, which without libyaml costs as much as the rest of the change."""
+"""A file is parsed three times for a change, which without libyaml costs as much as the rest of the change."""
 
 
 def read_values(text: str, where: str) -> dict[str, str]:
@@ -59,7 +61,7 @@ def _load(text: str, where: str) -> dict[str, object]:
     if len(text) > _LIMIT:
         raise ProviderRejected(f"{where} is larger than {_LIMIT} characters.", hint="Give Slipway a file of its own.")
     try:
-        value = yaml.load(text, Loader=_LOADER)  # noqa: S506 - the safe one
+        value = _parsed_before(text) if len(text) <= _SMALL else _parsed(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ProviderRejected(f"{where} is not valid YAML.", hint="Correct it in the repository.") from None
     if value is None:
@@ -67,6 +69,14 @@ def _load(text: str, where: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise ProviderRejected(f"{where} is not a mapping of keys to values.", hint="Correct it in the repository.")
     return {str(key): item for key, item in value.items()}
+
+
+def _parsed(text: str) -> object:
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - the safe one
+
+
+_parsed_before = lru_cache(maxsize=1024)(_parsed)
+"""A change reads the same small file when it looks what is there, and again when it is made; nobody alters what it says."""
 
 
 def _places(text: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:

@@ -520,12 +520,11 @@ def claim(
     picked = select(deployments.c.id).where(due).order_by(deployments.c.wake_at).limit(limit)
     if tx.dialect.name != "sqlite":
         picked = picked.with_for_update(skip_locked=True)
-    ids = list(tx.execute(picked).scalars())
-    if not ids:
-        return []
-    until = leases.lease_end(tx, at, lease)
-    tx.execute(update(deployments).where(deployments.c.id.in_(ids)).values(lease_owner=owner, lease_until=until))
-    return [_deployment(row) for row in tx.execute(select(deployments).where(deployments.c.id.in_(ids)))]
+    taken = {"lease_owner": owner, "lease_until": leases.lease_end(tx, at, lease)}
+    # Once, however the rest is done: a limit in a question within a statement might be asked anew for every row.
+    chosen = picked.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
+    claimed = update(deployments).where(deployments.c.id.in_(select(chosen.c.id))).values(taken)
+    return [_deployment(row) for row in tx.execute(claimed.returning(deployments))]
 
 
 def renew(tx: Tx, owner: str, ids: Collection[int], at: datetime, lease: timedelta) -> set[int]:
