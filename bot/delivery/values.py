@@ -76,7 +76,7 @@ def _parsed(text: str) -> object:
 
 
 _parsed_before = lru_cache(maxsize=1024)(_parsed)
-"""A change reads the same small file when it looks what is there, and again when it is made; nobody alters what it says."""
+"""A change reads the same small file when it looks what is there and when it is made. Nobody alters what it gives."""
 
 
 def _places(text: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:

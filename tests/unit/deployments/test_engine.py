@@ -113,7 +113,7 @@ async def test_what_reading_leads_to_is_on_record_before_anything_is_done(bench:
 
     def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         nonlocal changes
-        changes += "UPDATE deployments" in statement and "data" in statement
+        changes += "UPDATE deployments AS d" in statement
 
     async def writing(seen: Deployment) -> Outcome:
         recorded = await bench.db.read(lambda tx: rows.get(tx, seen.id))
@@ -136,7 +136,7 @@ async def test_what_reading_leads_to_is_on_record_before_anything_is_done(bench:
     entries = await bench.db.read(lambda tx: audit.entries(tx, subject=seen.ref))
     assert [one.entry.outcome for one in entries] == ["queued", "building", "writing", "succeeded"]
     if not bench.db.is_sqlite:
-        assert changes == 2
+        assert changes == 1  # The end is recorded by itself.
 
 
 async def test_nothing_of_a_thought_counts_when_somebody_was_first(bench: Bench) -> None:
