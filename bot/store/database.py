@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
+import structlog
 from sqlalchemy import DateTime, Dialect, MetaData, create_engine, event, func, make_url, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -32,6 +33,8 @@ from bot.store.batches import Batches
 if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.dialects import postgresql
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 Tx = Connection
@@ -116,6 +119,46 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+CHECKPOINT = 300
+"""Transactions after which what they wrote is moved from the log into the file itself."""
+LONGEST_LOG = 10_000
+"""Pages of the log after which a commit moves them itself, should nobody else have."""
+
+
+class _Checkpoints:
+    """Moves what was committed from SQLite's log into its file, beside the work: a commit that did it would be slow.
+
+    Source: sqlite.org "Write-Ahead Logging", 3.2 and 6: a passive checkpoint waits for nobody and holds nobody up.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _sqlite_engine(url, "BEGIN")
+        self._thread = ThreadPoolExecutor(1, "db-checkpoint")
+        self._commits = 0
+
+    def committed(self) -> None:
+        """One more transaction was."""
+        self._commits += 1
+        if self._commits >= CHECKPOINT:
+            self._commits = 0
+            self._thread.submit(self._move)
+
+    def _move(self) -> None:
+        try:
+            connection = self._engine.raw_connection()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # type: ignore[attr-defined]
+            finally:
+                connection.close()
+        except (sqlite3.Error, DBAPIError) as error:  # the next one does it, or a commit
+            log.warning("checkpoint_failed", error=str(error))
+
+    def close(self) -> None:
+        """Finish what runs."""
+        self._thread.shutdown(wait=True)
+        self._engine.dispose()
+
+
 class Database:
     """Transactions as functions, run in worker threads.
 
@@ -133,9 +176,11 @@ class Database:
         if self.is_sqlite:
             self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE")
             self._reader, self._peeker = _sqlite_engine(url, "BEGIN"), _sqlite_engine(url, "BEGIN")
+            self._checkpoints: _Checkpoints | None = _Checkpoints(url)
             self._write_threads = ThreadPoolExecutor(1, "db-write")
             self._read_threads = ThreadPoolExecutor(1, "db-read")
         else:
+            self._checkpoints = None
             self._writer = self._reader = self._peeker = create_engine(
                 url,
                 pool_size=POSTGRES_THREADS,
@@ -209,7 +254,10 @@ class Database:
 
     def run_sync(self, fn: Callable[[Tx], T]) -> T:
         """As `run`, in the calling thread."""
-        return _transact(self._writer, fn, False)
+        value = _transact(self._writer, fn, False)
+        if self._checkpoints is not None:
+            self._checkpoints.committed()
+        return value
 
     @property
     def engine(self) -> Engine:
@@ -220,6 +268,8 @@ class Database:
         """Finish what runs and close every connection."""
         self._write_threads.shutdown(wait=True)
         self._read_threads.shutdown(wait=True)
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         self._writer.dispose()
         self._reader.dispose()
         self._peeker.dispose()
@@ -302,7 +352,8 @@ def _sqlite_engine(url: str, begin: str) -> Engine:
         assert isinstance(connection, sqlite3.Connection)
         connection.isolation_level = None  # we say BEGIN ourselves; the driver's own is deferred and late
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+        pragmas = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON")
+        for pragma in (*pragmas, f"wal_autocheckpoint={LONGEST_LOG}"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
