@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from sqlalchemy import Column, Dialect, Table
-from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from bot.store.database import Tx, insert_of
+from bot.store.database import Tx, insert_of, on_sqlite
 
 _ToDriver = Callable[[Any], Any]
 
@@ -34,6 +35,73 @@ class _Compiled:
         return tuple([given[name] for name in self.order]) if self.order is not None else given
 
 
+class Done(Protocol):
+    """As much of SQLAlchemy's result as is used of these statements."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were changed."""
+        ...
+
+    @property
+    def lastrowid(self) -> Any:
+        """The id of the row that was inserted last, on SQLite."""
+        ...
+
+    def all(self) -> Sequence[Any]:
+        """Every row."""
+        ...
+
+    def one(self) -> Any:
+        """The one row. Raises if there are none or more."""
+        ...
+
+    def scalar(self) -> Any:
+        """The first value of the first row; None: no row."""
+        ...
+
+    def scalar_one(self) -> Any:
+        """The first value of the one row. Raises as `one`."""
+        ...
+
+    def scalar_one_or_none(self) -> Any:
+        """The first value of the one row; None: no row. Raises if there are more."""
+        ...
+
+
+class _OnSqlite:
+    """What SQLite's driver gave; rows are tuples."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self.rowcount = cursor.rowcount
+        self.lastrowid = cursor.lastrowid
+        self._cursor = cursor
+
+    def all(self) -> Sequence[Any]:
+        return self._cursor.fetchall()
+
+    def one(self) -> Any:
+        rows = self.all()
+        if not rows:
+            raise NoResultFound("no row")
+        if len(rows) > 1:
+            raise MultipleResultsFound("more than one row")
+        return rows[0]
+
+    def scalar(self) -> Any:
+        rows = self.all()
+        return rows[0][0] if rows else None
+
+    def scalar_one(self) -> Any:
+        return self.one()[0]
+
+    def scalar_one_or_none(self) -> Any:
+        try:
+            return self.scalar_one()
+        except NoResultFound:
+            return None
+
+
 class Prepared:
     """A statement of SQLAlchemy Core whose text and conversions are kept.
 
@@ -46,15 +114,21 @@ class Prepared:
         self._statement = statement
         self._compiled: dict[tuple[str, ...], _Compiled] = {}
 
-    def run(self, tx: Tx, values: Mapping[str, Any]) -> CursorResult[Any]:
+    def run(self, tx: Tx, values: Mapping[str, Any]) -> Done:
         """Run it with these values: of columns for an INSERT or SET, else of the statement's own parameters."""
         compiled = self._for(tx.dialect, values)
+        if tx.dialect.name == "sqlite":
+            return _OnSqlite(on_sqlite(tx, compiled.sql, compiled.parameters(values)))
         return tx.exec_driver_sql(compiled.sql, compiled.parameters(values))
 
     def run_many(self, tx: Tx, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run it for each of the rows, which have the same names in the same order."""
         compiled = self._for(tx.dialect, rows[0])
-        tx.exec_driver_sql(compiled.sql, [compiled.parameters(row) for row in rows])
+        parameters = [compiled.parameters(row) for row in rows]
+        if tx.dialect.name == "sqlite":
+            on_sqlite(tx, compiled.sql, parameters, many=True)
+        else:
+            tx.exec_driver_sql(compiled.sql, parameters)
 
     def _for(self, dialect: Dialect, values: Mapping[str, Any]) -> _Compiled:
         key = (dialect.name, *values)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, case, insert, select, update
+from sqlalchemy.exc import IntegrityError, MultipleResultsFound, NoResultFound
 
-from bot.store.database import Database, Tx, sqlite_url
+from bot.store.database import Database, DatabaseUnavailable, Tx, sqlite_url
 from bot.store.migrate import migrate
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.tables import inbox
@@ -98,3 +99,57 @@ def test_a_naive_instant_is_refused(db: Database) -> None:
     naive = datetime(2026, 11, 24, 10, tzinfo=UTC).replace(tzinfo=None)
     with pytest.raises(Exception, match="naive"):
         db.run_sync(lambda tx: prepared.run(tx, {**VALUES, "event_id": "x", "received_at": naive}))
+
+
+def test_a_statement_alone_begins_the_transaction(db: Database) -> None:
+    """What it wrote goes with a failure after it, and is there after a commit, whichever statement came first."""
+    prepared = Prepared(insert(inbox))
+
+    def fails(tx: Tx) -> None:
+        prepared.run(tx, {**VALUES, "event_id": "lost"})
+        prepared.run_many(tx, [{**VALUES, "event_id": "lost too"}])
+        raise RuntimeError("after both")
+
+    with pytest.raises(RuntimeError):
+        db.run_sync(fails)
+    db.run_sync(lambda tx: prepared.run(tx, {**VALUES, "event_id": "kept"}))
+    assert [row["event_id"] for row in db.run_sync(kept)] == ["kept"]
+
+
+def test_what_comes_back_is_asked_alike(db: Database) -> None:
+    """One value, one row, none, and more than one where one was meant."""
+    numbers = Prepared(select(inbox.c.id, inbox.c.event_id).order_by(inbox.c.id))
+    assert db.run_sync(lambda tx: numbers.run(tx, {}).scalar()) is None
+    assert db.run_sync(lambda tx: numbers.run(tx, {}).scalar_one_or_none()) is None
+    with pytest.raises(NoResultFound):
+        db.run_sync(lambda tx: numbers.run(tx, {}).one())
+    db.run_sync(lambda tx: Prepared(insert(inbox)).run(tx, {**VALUES, "event_id": "a"}))
+    first = db.run_sync(lambda tx: numbers.run(tx, {}).scalar_one())
+    assert db.run_sync(lambda tx: tuple(numbers.run(tx, {}).one())) == (first, "a")
+    db.run_sync(lambda tx: Prepared(insert(inbox)).run(tx, {**VALUES, "event_id": "b"}))
+    assert [row[1] for row in db.run_sync(lambda tx: numbers.run(tx, {}).all())] == ["a", "b"]
+    for one in ("one", "scalar_one", "scalar_one_or_none"):
+        with pytest.raises(MultipleResultsFound):
+            db.run_sync(lambda tx, name=one: getattr(numbers.run(tx, {}), name)())  # type: ignore[misc]
+
+
+def test_what_is_refused_is_told_as_by_sqlalchemy(db: Database) -> None:
+    """A key twice; and the error does not hold what people wrote."""
+    prepared = Prepared(insert(inbox))
+    with pytest.raises(IntegrityError):
+        db.run_sync(lambda tx: [prepared.run(tx, {**VALUES, "event_id": "same"}) for _ in range(2)])
+    assert db.run_sync(kept) == []
+
+
+def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """By the statements that every command runs, too; what people wrote is in no error."""
+    one = Database(sqlite_url(tmp_path / "x.db"))
+    migrate(one)
+    prepared = Prepared(insert(inbox))
+    pages = one.run_sync(lambda tx: tx.exec_driver_sql("PRAGMA page_count").scalar())
+    one.run_sync(lambda tx: tx.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
+    large = {**VALUES, "payload": {"text": "secret" * 2000}}
+    with pytest.raises(DatabaseUnavailable, match="disk of the database is full") as raised:
+        one.run_sync(lambda tx: prepared.run_many(tx, [{**large, "event_id": f"e{number}"} for number in range(9)]))
+    assert "secret" not in str(raised.value.__cause__)
+    one.close()
