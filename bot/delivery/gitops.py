@@ -39,7 +39,7 @@ _DEPTH = 5000
 _ATTEMPTS = 12
 MANY = 32
 """While more changes than this are on their way here, a push waits for them."""
-COMPANY_WITHIN = 3.0
+COMPANY_WITHIN = 2.0
 """Seconds for which it waits at most."""
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 _TRAILER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
