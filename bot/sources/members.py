@@ -161,6 +161,7 @@ class Memberships:
         self.problems: dict[tuple[str, str], str] = {}
         """Why one could not be read last."""
         self._made: tuple[Catalog, object, Catalog] | None = None
+        self._wanted: tuple[Catalog | None, Mapping[str, Mapping[str, Sequence[str]]]] = (None, {})
 
     async def refresh(self, catalog: Catalog, only: str = "") -> None:
         """Read everybody named in the catalog, of one system if named; each by itself, what fails is noted."""
@@ -192,7 +193,9 @@ class Memberships:
 
     def complete(self, catalog: Catalog) -> Catalog:
         """The catalog with the members that the systems tell."""
-        wanted = {one.name: one.sources for one in catalog.groups.values() if one.sources}
+        if self._wanted[0] is not catalog:  # Everybody asks for the catalog all the time, and it hardly ever changes.
+            self._wanted = (catalog, {one.name: one.sources for one in catalog.groups.values() if one.sources})
+        wanted = self._wanted[1]
         if not wanted:
             return catalog
         good = self._good()

@@ -43,7 +43,7 @@ from bot.errors import Conflict
 from bot.store import archive, leases
 from bot.store.audit import AuditEntry
 from bot.store.database import Tx, UtcDateTime, at_end, insert_into
-from bot.store.many import InsertMany
+from bot.store.many import InsertMany, Json
 from bot.store.signals import Topic, announce
 from bot.store.tables import deployments, outbox, transitions, votes
 
@@ -83,7 +83,7 @@ class Vote:
     at: datetime
 
 
-_INSERT = InsertMany(deployments, deployments.c.idempotency_key, [deployments.c.id, deployments.c.idempotency_key])
+_INSERT = InsertMany(deployments, [deployments.c.idempotency_key], [deployments.c.id, deployments.c.idempotency_key])
 
 # Built once: making a statement costs more than running it.
 _SEEN = and_(
@@ -175,7 +175,7 @@ def _stored(new: NewDeployment) -> dict[str, Any]:
         "kind": new.kind.value,
         "state": new.state.value,
         "origin": asdict(new.origin),
-        "data": new.data.model_dump(mode="json"),
+        "data": Json(new.data.model_dump_json()),
     }
 
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, or_, select, text, update
 
-from bot.store.database import Tx, insert_of
+from bot.store.database import Tx
 from bot.store.leases import database_time_after, lease_end, now
+from bot.store.many import InsertMany
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.tables import inbox
 
@@ -38,8 +38,6 @@ LEASE = timedelta(seconds=10)
 """How long a silent replica keeps an intent it is at."""
 
 
-_GIVEN = ("platform", "event_id", "kind", "payload", "received_at", "lease_owner")
-
 _INSERT = InsertOnce(inbox, [inbox.c.platform, inbox.c.event_id])
 _FINISH_ALL = text(
     """
@@ -52,18 +50,13 @@ _FINISH_ALL = text(
 _FINISH = Prepared(update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None)))
 
 
-@cache
-def _insert_all() -> Any:
-    """For PostgreSQL, whose clock says until when it is held."""
-    given = {column.name: bindparam(column.name, type_=column.type) for column in inbox.c if column.name in _GIVEN}
-    values = given | {"lease_until": database_time_after(LEASE)}
-    made = insert_of("postgresql")(inbox).values(values).on_conflict_do_nothing()
-    return made.returning(inbox.c.id, inbox.c.platform, inbox.c.event_id)
-
-
-@cache
-def _insert_held() -> Prepared:
-    return Prepared(_insert_all())
+_INSERT_ALL = InsertMany(
+    inbox,
+    [inbox.c.platform, inbox.c.event_id],
+    [inbox.c.id, inbox.c.platform, inbox.c.event_id],
+    {"lease_until": database_time_after(LEASE)},
+)
+"""For PostgreSQL, whose clock says until when they are held."""
 
 
 def put(
@@ -74,8 +67,8 @@ def put(
     if owner and tx.dialect.name == "sqlite":
         return _INSERT.run(tx, values | {"lease_owner": owner, "lease_until": at + LEASE})
     if owner:
-        number: int | None = _insert_held().run(tx, values | {"lease_owner": owner}).scalar()
-        return number
+        made = _INSERT_ALL.run(tx, [values | {"lease_owner": owner}])
+        return made[0].id if made else None
     return _INSERT.run(tx, values)
 
 
@@ -105,7 +98,7 @@ def put_all(tx: Tx, new: Sequence[NewIntent], owner: str) -> list[int | None]:
         }
         for one in new
     ]
-    made = {(row.platform, row.event_id): row.id for row in tx.execute(_insert_all(), values)}
+    made = {(row.platform, row.event_id): row.id for row in _INSERT_ALL.run(tx, values)}
     # Of two with one event the first is new and the second its repeat.
     return [made.pop((one.platform, one.event_id), None) for one in new]
 

@@ -89,7 +89,7 @@ class Hold:
 
 
 _INSERT = InsertOnce(outbox, [outbox.c.key])
-_INSERT_MANY = InsertMany(outbox, outbox.c.key)
+_INSERT_MANY = InsertMany(outbox, [outbox.c.key])
 _KNOWN = select(outbox.c.key).where(outbox.c.key.in_(bindparam("keys", expanding=True)))
 _ARRIVED = bindparam("arrived", type_=Integer)
 _SENT = Prepared(
