@@ -1,5 +1,7 @@
 """500 services x 5 environments deployed by 2,500 commands at one instant, two replicas on one PostgreSQL.
 
+And 1,000 commands of 200 services offered evenly, 100 a second, whether or not the ones before are through.
+
 From the press of Enter to the pushed commit, through the whole application: console, inbox, rules, engine, Git writer.
 The releases are built already, as for a promotion; Argo CD takes the syncs and begins none of them. Prints how long
 each part took, so that it can be seen which of them is the limit. `gitops` measures the writer alone.
@@ -40,6 +42,7 @@ from tests.support.world import World, make_world
 
 ENVIRONMENTS = ("dev", "test", "staging", "gray", "prod")
 PATIENCE = 200.0
+EVEN_SERVICES, EVEN_PACE = 200, 100.0
 VERSION = "2.0"
 
 
@@ -90,8 +93,10 @@ def built(commit: str, services: int) -> Any:
     return work
 
 
-async def type_all(urls: list[str], services: int) -> None:
-    """Everybody presses Enter at once."""
+async def type_all(urls: list[str], services: int, pace: float) -> None:
+    """Everybody presses Enter at once; or so many a second do, however long the answers take."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     headers = {"Authorization": f"Bearer {TOKEN}"}
     connector = aiohttp.TCPConnector(limit=128)
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
@@ -99,6 +104,8 @@ async def type_all(urls: list[str], services: int) -> None:
         async def one(number: int, text: str) -> None:
             body = {"person": "owner", "place": "#releases", "text": text}
             key = {"Idempotency-Key": f"bench-{number}"}
+            if pace:
+                await asyncio.sleep(began + number / pace - loop.time())
             async with session.post(
                 f"{urls[number % len(urls)]}/console/api/messages", json=body, headers=key
             ) as answer:
@@ -110,15 +117,18 @@ async def type_all(urls: list[str], services: int) -> None:
             await asyncio.gather(*(one(number, text) for number, text in enumerate(texts)))
 
 
-def times(tx: Tx) -> tuple[list[Any], dict[int, dict[str, datetime]]]:
-    """Of the commands: received and done. Of each deployment: state -> when it was entered."""
+def times(tx: Tx) -> tuple[list[Any], dict[int, dict[str, datetime]], dict[int, int]]:
+    """Of the commands: received and done. Of each deployment: state -> when it was entered, and which command it is."""
     asked = tx.execute(select(inbox.c.received_at, inbox.c.done_at)).all()
     moved: dict[int, dict[str, datetime]] = {}
-    for number, at in tx.execute(select(deployments.c.id, deployments.c.created_at)):
+    commands: dict[int, int] = {}
+    c = deployments.c
+    for number, at, service, environment in tx.execute(select(c.id, c.created_at, c.service, c.environment)):
         moved[number] = {"queued": at}
+        commands[number] = int(service[-4:]) * len(ENVIRONMENTS) + ENVIRONMENTS.index(environment)
     for row in tx.execute(select(transitions.c.deployment_id, transitions.c.to_state, transitions.c.at)):
         moved.setdefault(row.deployment_id, {})[row.to_state] = row.at
-    return list(asked), moved
+    return list(asked), moved, commands
 
 
 def pushed(tx: Tx) -> int:
@@ -133,8 +143,8 @@ def spread(values: list[float]) -> str:
     return f"p50 {values[len(values) // 2]:.2f} s, p99 {values[int(len(values) * 0.99)]:.2f} s"
 
 
-async def measure(directory: Path, services: int) -> None:
-    """Print the figures."""
+async def measure(directory: Path, services: int, pace: float = 0.0) -> None:
+    """Print the figures. pace: commands a second; 0: all at one instant."""
     world = prepared(directory / "world", services)
     commit = git(world.source, "rev-parse", "main").strip()
     me = [sys.executable, "-m", "tests.benchmarks.commanded", "argo", str(services)]
@@ -145,7 +155,8 @@ async def measure(directory: Path, services: int) -> None:
             db = Database(server.server.url("chaos"))
             started = replicas(directory, world, server, argo.stdout.readline().strip())
             try:
-                await one_instant(db, started, remote, world, services, commit, Processes(started, server, argo.pid))
+                watched = Processes(started, server, argo.pid)
+                await burst(db, started, remote, world, services, commit, watched, pace)
             finally:
                 for replica in started:
                     if replica.process is not None:
@@ -211,7 +222,7 @@ def replicas(directory: Path, world: World, server: Server, argo: str) -> list[R
     return [Replica(number, directory, environment) for number in range(2)]
 
 
-async def one_instant(
+async def burst(
     db: Database,
     started: list[Replica],
     remote: GitServer,
@@ -219,6 +230,7 @@ async def one_instant(
     services: int,
     commit: str,
     processes: Processes,
+    pace: float,
 ) -> None:
     """The measurement itself, and what it says."""
     async with aiohttp.ClientSession() as session:
@@ -229,23 +241,29 @@ async def one_instant(
     total, pushed_before = services * len(ENVIRONMENTS), remote.pushes
     cpu = processes.used()
     instant, began = datetime.now(UTC), time.monotonic()
-    await type_all([one.url for one in started], services)
+    await type_all([one.url for one in started], services, pace)
     acknowledged = time.monotonic() - began
     while await db.read(pushed) < total and time.monotonic() - began < PATIENCE:
         await asyncio.sleep(0.5)
     used = {part: seconds - cpu[part] for part, seconds in processes.used().items()}
-    asked, moved = await db.read(times)
-    written = [(states["syncing"] - instant).total_seconds() for states in moved.values() if "syncing" in states]
+    asked, moved, commands = await db.read(times)
+    written = [
+        (states["syncing"] - instant).total_seconds() - (commands[number] / pace if pace else 0.0)
+        for number, states in moved.items()
+        if "syncing" in states
+    ]
     log = BareRepository.__new__(BareRepository)
     log.directory = world.config
     intents = log.git("log", "--format=%(trailers:key=Slipway-Intent,valueonly)", "main").split()
     right = len(set(intents)) == len(intents) and len(written) <= len(intents) <= total
-    print(f"{total} commands at one instant, 2 replicas: all acknowledged after {acknowledged:.1f} s", end="; ")
-    print(f"{len(written)} pushed, {len(written) / max(written):.0f} changes/s", end="; ")
+    how = f"offered evenly, {pace:.0f} a second" if pace else "at one instant"
+    rate = "" if pace else f", {len(written) / max(written):.0f} changes/s"
+    print(f"{total} commands {how}, 2 replicas: all acknowledged after {acknowledged:.1f} s", end="; ")
+    print(f"{len(written)} pushed{rate}", end="; ")
     print(f"from Enter to the pushed commit {spread(written)}", end="; ")
     print(f"{remote.pushes - pushed_before} pushes; {'every change is one commit' if right else 'WRONG'}")
-    parts = {
-        "from Enter to stored": [(row.received_at - instant).total_seconds() for row in asked],
+    at_once = {"from Enter to stored": [(row.received_at - instant).total_seconds() for row in asked]}
+    parts: dict[str, list[float]] = ({} if pace else at_once) | {
         "from stored to answered": [(row.done_at - row.received_at).total_seconds() for row in asked if row.done_at],
         "from asked for to the writing step": _between(moved, "queued", "writing"),
         "from the writing step to pushed": _between(moved, "writing", "syncing"),
@@ -264,8 +282,9 @@ def main() -> None:
     """See the module. Ended from outside it still ends its replicas, which have sessions of their own."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     services = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 500
-    with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(measure(Path(directory), services))
+    for some, pace in ((services, 0.0), (min(services, EVEN_SERVICES), EVEN_PACE)):
+        with tempfile.TemporaryDirectory() as directory:
+            asyncio.run(measure(Path(directory), some, pace))
 
 
 if __name__ == "__main__":
