@@ -510,7 +510,7 @@ class App:
 
         settings = self.settings
         place, author, signing = settings.data_directory / "git" / "config", author_of(settings), signing_of(settings)
-        coming, turns = self.engine.precedence.on_the_way, Turns(self.db, self._clock)
+        coming, turns = self.engine.precedence.on_the_way, Turns(self.db)
         return GitWriter(
             place,
             git_of(settings),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,3 +32,12 @@ async def rest_after(began: float, share: float = 4.0, least: float = 0.0, longe
     What takes a moment on a quiet machine is done again after a moment; under load it is done more rarely.
     """
     await asyncio.sleep(min(longest, max(least, share * (elapsed() - began))))
+
+
+_PHASE = random.random() * 60.0  # noqa: S311
+"""So that replicas on one machine do not look in the same moment."""
+
+
+def until_beat(period: float) -> float:
+    """Seconds until this process's next common beat: who looks now and then looks when others of it do."""
+    return period - (elapsed() + _PHASE) % period

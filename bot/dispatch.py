@@ -18,6 +18,7 @@ import structlog
 from bot import grammar
 from bot.catalog.model import Catalog, Person
 from bot.chat.base import ClickAnswer, IncomingClick, IncomingCommand, People
+from bot.clock import until_beat
 from bot.commanding import Action, ClickContext, Command, CommandContext, Reply, Tools
 from bot.deployments.model import Origin
 from bot.deployments.train_model import is_of_train, train_of
@@ -43,7 +44,7 @@ MIND = 3.5
 """Seconds between two looks at what other replicas left behind; a dead one's intents wait for its lease besides."""
 MIND_ALONE = 30.0
 """The same where there is one process."""
-CONCURRENT = 32
+CONCURRENT = 64
 MOST_SURVIVED = 10_000
 PATIENCE = timedelta(minutes=30)
 """How long an intent nobody waits for is tried whose outside system does not answer."""
@@ -76,7 +77,7 @@ class _Record:
         if self.notice is not None and self.is_held:
             return outbox.put_held(tx, self.notice, self.done.at, self.done.at + HELD)
         if self.notice is not None:
-            outbox.put(tx, self.notice, self.done.at)
+            outbox.put_fresh(tx, self.notice, self.done.at)
         return None
 
 
@@ -220,12 +221,13 @@ class Dispatcher:
 
     async def _mind(self) -> None:
         while True:
-            await asyncio.sleep(MIND_ALONE if self._tools.db.is_sqlite else MIND)
+            await asyncio.sleep(MIND_ALONE if self._tools.db.is_sqlite else until_beat(MIND))
+            at = self._tools.clock()
             try:
                 if held := list(self._held):
-                    at = self._tools.clock()
                     await self._tools.db.run(lambda tx: inbox.renew(tx, self.owner, held, at))  # noqa: B023
-                await self.recover()
+                if await self._tools.db.glance(lambda tx: inbox.is_free(tx, at)):  # noqa: B023
+                    await self.recover()
             except ProviderError as error:
                 log.warning("intents_not_looked_at", error=error.message)
             except Exception:
@@ -241,7 +243,9 @@ class Dispatcher:
         return await self._putting.add(new)
 
     async def _put_all(self, new: Sequence[NewIntent]) -> list[int | None]:
-        return await self._tools.db.together(lambda tx: inbox.put_all(tx, new, self.owner))
+        db = self._tools.db
+        # On PostgreSQL it is a batch and one statement already: whoever waits for its answer waits for nobody's locks.
+        return await (db.together if db.is_sqlite else db.at_once)(lambda tx: inbox.put_all(tx, new, self.owner))
 
     def _spawn(self, inbox_id: int, row: InboxRow | None = None, again: bool = False) -> asyncio.Task[Answer]:
         self._held.add(inbox_id)
@@ -413,7 +417,8 @@ class Dispatcher:
             first = inbox.finish_all(tx, [one.done for one in records])
             return [one.leave(tx) if one.done.id in first else None for one in records]
 
-        return await self._tools.db.together(work)
+        db = self._tools.db
+        return await (db.together if db.is_sqlite else db.run)(work)
 
 
 class Clicks:

@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 from uuid import uuid4
@@ -18,12 +19,14 @@ from uuid import uuid4
 import structlog
 
 from bot.catalog.model import Catalog
-from bot.clock import Clock, Seconds, elapsed, rest_after
+from bot.clock import Clock, Seconds, elapsed, rest_after, until_beat
 from bot.errors import OutcomeUnknown, ProviderError
 from bot.store import deployments as rows
-from bot.store import outbox
+from bot.store import outbox, senders
+from bot.store.batches import Batches
 from bot.store.database import Database, Tx
-from bot.store.outbox import NewNotice, Notice, OutboxRow
+from bot.store.outbox import NewNotice, Notice, OutboxRow, Sent
+from bot.store.senders import Hold, Place
 from notifiers import undelivered
 from notifiers.base import ChatClient, ChatClosed, ChatRejected, ChatUnavailable, FindsPosted, MessageGone, Paced
 from notifiers.card import Message
@@ -32,7 +35,7 @@ from notifiers.render import View, approval_message, deployment_message, failure
 
 log = structlog.get_logger(__name__)
 
-_Record = Callable[[Tx], None]
+_Record = Sent | Callable[[Tx], None]
 """What is to be written down of a message that was dealt with."""
 
 RENDERERS: Mapping[Notice, Callable[[View], Message]] = {
@@ -66,6 +69,15 @@ MOMENT = 2.0
 """Seconds that an answer waits for its place to take it before it is left to the place's sender."""
 ELSEWHERE = (0.1, 2.0)
 """Seconds after which a place that another replica sends to is asked for again: at first, and at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What became of the last message that was sent to a place. doubtful: of another one there it is not known."""
+
+    place: Place
+    record: _Record
+    doubtful: bool
 
 
 class Outbox:
@@ -117,6 +129,11 @@ class Outbox:
         self._paced = {name: one for name, one in clients.items() if isinstance(one, Paced)}
         self._clock = clock
         self._pace = dict(pace or {})
+        # Of all places in the same moment one commit each, not one for every place.
+        self._asking: Batches[Place, tuple[Hold | None, list[OutboxRow]]] = Batches(self._ask_all)
+        self._settling: Batches[_Settled, list[OutboxRow]] = Batches(self._settle_all)
+        self._writing: Batches[_Record, None] = Batches(self._write_all)
+        self._leaving: Batches[Place, None] = Batches(self._leave_all)
         self._wanted = asyncio.Event()
         self._senders: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -213,9 +230,10 @@ class Outbox:
     async def _watching(self) -> None:
         while True:
             self._wanted.clear()
-            began = elapsed()
+            began, is_called = elapsed(), self._called
             pause = await self._round()
-            await rest_after(began, least=BREATH)
+            if is_called:  # else nobody was waiting for it
+                await rest_after(began, least=BREATH)
             try:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
@@ -226,14 +244,15 @@ class Outbox:
         """Start a sender for every place that is behind. Returns seconds until the next look."""
         called, self._called = self._called, False
         try:
-            behind = await self._db.read(lambda tx: outbox.places_behind(tx, list(self._clients)))
+            look = self._db.read if called else self._db.glance
+            behind = await look(lambda tx: outbox.places_behind(tx, list(self._clients)))
         except ProviderError:
             return 1.0
         except Exception:
             log.exception("outbox_stumbled")
             return 5.0
         self._elsewhere = {row[:2]: self._elsewhere[row[:2]] for row in behind if row[:2] in self._elsewhere}
-        now, pause = self._clock(), POLL if self._db.is_sqlite else POLL_REPLICAS
+        now, pause = self._clock(), POLL if self._db.is_sqlite else until_beat(POLL_REPLICAS)
         due_at = now if called or self._db.is_sqlite else now - timedelta(seconds=THEIRS)
         for platform, name, first_at in behind:
             place = (platform, name)
@@ -287,9 +306,14 @@ class Outbox:
             return await self._db.read(lambda tx: self._look(tx, place))
         return await self._ask_for(place)
 
-    def _look(self, tx: Tx, place: tuple[str, str]) -> list[OutboxRow]:
-        slow = self._pace.get(place[0], 0.0) >= SLOW
-        return outbox.due_in(tx, *place, limit=1 if slow else AHEAD)
+    def _look(self, tx: Tx, place: Place) -> list[OutboxRow]:
+        return outbox.due_in(tx, *place, limit=self._ahead(place))
+
+    def _look_all(self, tx: Tx, places: Iterable[Place]) -> Mapping[Place, list[OutboxRow]]:
+        return outbox.due_in_all(tx, {place: self._ahead(place) for place in places})
+
+    def _ahead(self, place: Place) -> int:
+        return 1 if self._pace.get(place[0], 0.0) >= SLOW else AHEAD
 
     def _is_fresh(self, place: tuple[str, str]) -> bool:
         """Whether no other replica can be sending there; a pause of this process ends it."""
@@ -297,12 +321,7 @@ class Outbox:
 
     async def _ask_for(self, place: tuple[str, str]) -> list[OutboxRow]:
         at, began = self._clock(), self._elapsed()
-
-        def work(tx: Tx) -> tuple[outbox.Hold | None, list[OutboxRow]]:
-            hold = outbox.take_place(tx, *place, self._owner, at, self._lease)
-            return hold, self._look(tx, place) if hold is not None else []
-
-        hold, behind = await self._db.run(work)
+        hold, behind = await self._asking.add(place)
         if hold is None:
             self._leases.pop(place, None)
             pause = min(2 * self._elsewhere.get(place, (0.0, ELSEWHERE[0] / 2))[1], ELSEWHERE[1])
@@ -315,23 +334,39 @@ class Outbox:
             self._doubts[place] = at + timedelta(minutes=1)  # the clocks of replicas differ a little
         return behind
 
+    async def _ask_all(self, places: Sequence[Place]) -> list[tuple[Hold | None, list[OutboxRow]]]:
+        def work(tx: Tx) -> list[tuple[Hold | None, list[OutboxRow]]]:
+            ours = senders.take(tx, places, self._owner, self._lease)
+            behind = self._look_all(tx, ours)
+            return [(ours.get(place), behind.get(place, [])) for place in places]
+
+        return await self._db.at_once(work)
+
     async def _renewing(self) -> None:
         while True:
-            await asyncio.sleep(self._lease.total_seconds() / 4)
-            for place in list(self._leases):
-                try:
-                    if place in self._senders:
-                        await self._ask_for(place)
-                    if place not in self._senders:  # it ended meanwhile
-                        await self._leave(place)
-                except Exception as error:  # the lease runs out then, and nothing is sent without one
-                    log.warning("place_not_renewed", error=type(error).__name__)
+            pause = self._lease.total_seconds() / 4
+            # With nothing to renew it wakes together with whoever else looks, well before half a lease is over.
+            await asyncio.sleep(pause if self._leases else until_beat(min(pause * 1.4, POLL_REPLICAS)))
+            await asyncio.gather(*(self._renew(place) for place in list(self._leases)))
 
-    async def _leave(self, place: tuple[str, str]) -> None:
-        if self._leases.pop(place, None) is None:
+    async def _renew(self, place: Place) -> None:
+        try:
+            if place in self._senders:
+                await self._ask_for(place)
+            if place not in self._senders:  # it ended meanwhile
+                await self._leave(place)
+        except Exception as error:  # the lease runs out then, and nothing is sent without one
+            log.warning("place_not_renewed", error=type(error).__name__)
+
+    async def _leave(self, place: Place) -> None:
+        if self._leases.pop(place, None) is None or self._db.is_sqlite:
             return
         with contextlib.suppress(ProviderError):
-            await asyncio.shield(self._db.run(lambda tx: outbox.leave_place(tx, *place, self._owner)))
+            await asyncio.shield(self._leaving.add(place))
+
+    async def _leave_all(self, places: Sequence[Place]) -> list[None]:
+        await self._db.run(lambda tx: senders.leave(tx, places, self._owner))
+        return [None] * len(places)
 
     async def _nudged(self, place: tuple[str, str], wait: float) -> None:
         nudge = self._nudges[place]
@@ -420,7 +455,7 @@ class Outbox:
             return lambda tx: outbox.bury(tx, row, "nothing to show")
         digest = digest_of(message)
         if digest == row.last_hash and row.ref:
-            return lambda tx: outbox.sent(tx, row, row.ref, digest)
+            return Sent(row, row.ref, digest)
         if not self._is_fresh((row.platform, row.place)):
             return None
         try:
@@ -441,26 +476,32 @@ class Outbox:
             return lambda tx: None
         self._unsure[row.id] = (row.platform, row.place)  # until it is written down that it arrived
         self._resting.pop((row.platform, row.place), None)
-        at = self._clock()
-        return lambda tx: outbox.arrived(tx, row, ref, digest, at)
+        return Sent(row, ref, digest, self._clock())
 
     async def _write_down_and_look(self, place: tuple[str, str], row: OutboxRow, record: _Record) -> list[OutboxRow]:
         """Write down what became of a message. Returns what is behind there then; if nothing is, the place is left."""
         self._nudges[place].clear()
         doubtful = any(where == place and number != row.id for number, where in self._unsure.items())
 
-        def work(tx: Tx) -> list[OutboxRow]:
-            record(tx)
-            behind = self._look(tx, place)
-            if not behind and not doubtful:
-                outbox.leave_place(tx, *place, self._owner)
-            return behind
-
-        behind = await self._db.together(work)
+        settled = _Settled(place, record, doubtful)
+        if self._db.is_sqlite:
+            (behind,) = await self._settle_all([settled])
+        else:
+            behind = await self._settling.add(settled)
         self._unsure.pop(row.id, None)
         if not behind and not doubtful:
             self._leases.pop(place, None)
         return behind
+
+    async def _settle_all(self, settled: Sequence[_Settled]) -> list[list[OutboxRow]]:
+        def work(tx: Tx) -> list[list[OutboxRow]]:
+            _record_all(tx, [one.record for one in settled])
+            behind = self._look_all(tx, [one.place for one in settled])
+            over = [one.place for one in settled if one.place not in behind and not one.doubtful]
+            senders.leave(tx, over, self._owner)
+            return [behind.get(one.place, []) for one in settled]
+
+        return await (self._db.together(work) if self._db.is_sqlite else self._db.run(work))
 
     def _write_down_later(self, row: OutboxRow, record: _Record) -> asyncio.Task[None]:
         return self._keep(asyncio.create_task(self._write_down([(row, record)])))
@@ -482,18 +523,22 @@ class Outbox:
         await self._write_down(gathered)
 
     async def _write_down(self, done: Sequence[tuple[OutboxRow, _Record]]) -> None:
-        def work(tx: Tx) -> None:
-            for _, record in done:
-                record(tx)
-
+        records = [record for _, record in done]
         try:
-            await self._db.together(work)
+            if self._db.is_sqlite:
+                await self._db.together(lambda tx: _record_all(tx, records))
+            else:
+                await asyncio.gather(*(self._writing.add(record) for record in records))
         except ProviderError as error:
             # They stay in doubt, so they are looked for before they are sent again.
             log.warning("arrivals_not_recorded", error=error.message)
             return
         for row, _ in done:
             self._unsure.pop(row.id, None)
+
+    async def _write_all(self, records: Sequence[_Record]) -> list[None]:
+        await self._db.run(lambda tx: _record_all(tx, records))
+        return [None] * len(records)
 
     async def _later(self, row: OutboxRow, error: ChatUnavailable) -> None:
         """Try again: when the platform says, or ever later."""
@@ -562,6 +607,13 @@ class Outbox:
 
     def _spoken(self, row: OutboxRow, message: Message) -> Message:
         return self._speak(row.platform, row.place, message)
+
+
+def _record_all(tx: Tx, records: Sequence[_Record]) -> None:
+    for one in records:
+        if not isinstance(one, Sent):
+            one(tx)
+    outbox.sent_all(tx, [one for one in records if isinstance(one, Sent)])
 
 
 def view_of(tx: Tx, deployment_id: int, catalog: Catalog, at: datetime | None = None) -> View | None:

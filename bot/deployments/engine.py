@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import structlog
 
-from bot.clock import Clock, elapsed, rest_after
+from bot.clock import Clock, elapsed, rest_after, until_beat
 from bot.deployments.effects import effects
 from bot.deployments.model import Data, Deployment, Failure, State
 from bot.deployments.moves import Moves, arrived
@@ -179,25 +179,31 @@ class Engine:
         return len(self._work)
 
     async def _claiming(self) -> None:
+        count = 0
         while True:
+            is_called = self._poked.is_set() or count > 0
             self._poked.clear()
             began = elapsed()
             count = 0
             try:
-                count, pause = await self._claim()
+                count, pause = await self._claim(is_called)
             except ProviderError as error:
                 log.warning("claim_failed", error=error.message)
                 pause = 1.0
             except Exception:  # one row we cannot read must not stop all others for ever
                 log.exception("claim_stumbled")
                 pause = 5.0
-            if count < AT_ONCE:  # then there is no more at present, and what comes meanwhile is claimed together
+            # If it was less, there is no more at present, and what comes meanwhile is claimed together.
+            if count < AT_ONCE and (is_called or count):
                 await rest_after(began, longest=0.2)
             if pause > 0:
                 await _event_or(self._poked, pause)
 
-    async def _claim(self) -> tuple[int, float]:
-        """Claim once; returns how many were claimed, and how many seconds there is nothing to do."""
+    async def _claim(self, is_called: bool) -> tuple[int, float]:
+        """Claim once; returns how many were claimed, and how many seconds there is nothing to do.
+
+        is_called: there is something, as a rule. Else a look comes first, because that is what idling costs.
+        """
         room = self.settings.limit - len(self._work)
         if room <= 0:
             return 0, 0.2
@@ -205,14 +211,15 @@ class Engine:
         states = tuple(self._handlers)
 
         def claim(tx: Tx) -> tuple[list[Deployment], datetime | None]:
-            """One transaction for both, because that is what idling costs."""
             taken = rows.claim(tx, self.owner, states, at, self.settings.lease, min(room, AT_ONCE))
             return taken, None if taken else rows.next_wake(tx, states)
 
         began = elapsed()
-        wake_at = await self._db.read(lambda tx: rows.next_wake(tx, states)) if self._db.is_sqlite else at
+        is_due, wake_at = True, None
+        if self._db.is_sqlite or not is_called:
+            is_due, wake_at = await self._db.glance(lambda tx: rows.is_due(tx, states, at))
         claimed: list[Deployment] = []
-        if wake_at is not None and wake_at <= at:
+        if is_due:
             claimed, wake_at = await self._db.run(claim)
         for seen in claimed:
             self._renewed[seen.id] = began
@@ -226,7 +233,7 @@ class Engine:
     def _idle_for(self, wake_at: datetime | None) -> float:
         longest = self.settings.poll.total_seconds()
         if not self._db.is_sqlite:
-            longest = min(longest, self.settings.replicas.total_seconds() * random.uniform(0.8, 1.0))  # noqa: S311
+            longest = min(longest, until_beat(self.settings.replicas.total_seconds()))
         if wake_at is None:
             return longest
         return min(longest, max(0.01, (wake_at - self._clock()).total_seconds()))

@@ -68,6 +68,8 @@ console_messages = Table(
 
 
 _GIVEN = ("place", "person", "author", "text", "card", "reply_to", "created_at", "dedupe_key")
+_GIVEN_BACK = (console_messages.c.id, console_messages.c.seq, console_messages.c.dedupe_key)
+"""What the database says of a new message; the rest is as it was given."""
 _NEXT_SEQ = func.console_next_seq(type_=BigInteger)
 """On PostgreSQL; it holds the lock until commit."""
 # On SQLite there is one writer at a time, so the highest number is the last one given.
@@ -89,14 +91,14 @@ def _insert_all() -> Any:
     filled = insert_of("postgresql")(console_messages).from_select(
         ["seq", "created_seq", *_GIVEN], rows.order_by(given.c.nth)
     )
-    return filled.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(console_messages)
+    return filled.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(*_GIVEN_BACK)
 
 
 @cache
 def _insert_one() -> Any:
     """On SQLite."""
     numbered = insert_of("sqlite")(console_messages).values(seq=_HIGHEST + 1, created_seq=_HIGHEST + 1)
-    return numbered.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(console_messages)
+    return numbered.on_conflict_do_nothing(index_elements=["dedupe_key"]).returning(*_GIVEN_BACK)
 
 
 _UPDATES = {
@@ -146,7 +148,9 @@ class ConsoleStore:
         self._db = db
         self._clock = clock
         self._waiting: set[asyncio.Event] = set()
-        self._adding: Batches[_Dated, ConsoleMessage] = Batches(self._add_all)
+        # Apart, so that whoever types waits for no answers, which are larger and come in bursts.
+        self._saying: Batches[_Dated, ConsoleMessage] = Batches(self._add_all)
+        self._answering: Batches[_Dated, ConsoleMessage] = Batches(self._add_all)
         self._closed = False
 
     async def add(self, message: NewConsoleMessage) -> ConsoleMessage:
@@ -157,7 +161,8 @@ class ConsoleStore:
         if self._db.is_sqlite:
             stored = await self._db.together(lambda tx: add_all(tx, [(keyed, at)])[0])
         else:
-            stored = await self._adding.add((keyed, at))
+            batches = self._answering if keyed.reply_to is not None or keyed.card is not None else self._saying
+            stored = await batches.add((keyed, at))
         self._wake()
         return stored
 
@@ -254,11 +259,28 @@ def add_all(tx: Tx, messages: Sequence[_Dated]) -> list[ConsoleMessage]:
     else:
         given = [_values(*one) | {"nth": nth, "created_at": one[1].isoformat()} for nth, one in enumerate(messages)]
         rows = list(tx.execute(_insert_all(), {"messages": given}))
-    stored = {row.dedupe_key: _row(row) for row in rows}
+    new = {message.dedupe_key: (message, at) for message, at in reversed(messages)}
+    stored = {row[2]: _stored(*new[row[2]], number=row[0], seq=row[1]) for row in rows}
     if repeats := [key for key in keys if key not in stored]:
         known = select(console_messages).where(console_messages.c.dedupe_key.in_(repeats))
         stored |= {row.dedupe_key: _row(row) for row in tx.execute(known)}
     return [stored[key] for key in keys]
+
+
+def _stored(message: NewConsoleMessage, at: datetime, number: int, seq: int) -> ConsoleMessage:
+    return ConsoleMessage(
+        id=number,
+        seq=seq,
+        created_seq=seq,
+        place=message.place,
+        person=message.person,
+        author=message.author,
+        text=message.text,
+        card=message.card,
+        reply_to=message.reply_to,
+        created_at=at,
+        edited_at=None,
+    )
 
 
 def _values(message: NewConsoleMessage, at: datetime) -> dict[str, Any]:

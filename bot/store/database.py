@@ -50,6 +50,8 @@ metadata = MetaData(
 )
 
 POSTGRES_THREADS = 8
+GATHER = 0.02
+"""Seconds in which glances meet."""
 
 LAST = "slipway_last"
 """Where an open transaction keeps what is done once at its end: rank and function -> what it is given."""
@@ -172,6 +174,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock_file: int | None = None
         self._together: Batches[Callable[[Tx], Any], Any] = Batches(self._run_all)
+        self._gathering: asyncio.Future[None] | None = None
+        self._glances: Batches[Callable[[Tx], Any], Any] = Batches(self._read_all)
         self.sender = uuid4().hex[:16]
         if self.is_sqlite:
             self._engine = _sqlite_engine(url, "BEGIN IMMEDIATE")
@@ -193,6 +197,8 @@ class Database:
             )
             self._write_threads = self._read_threads = ThreadPoolExecutor(POSTGRES_THREADS, "db")
         self._at_once = self._writer if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        if not self.is_sqlite:
+            self._reader = self._at_once
 
     def claim_file(self) -> None:
         """Make this process the only one on an SQLite file (an advisory lock beside it, held for life).
@@ -243,10 +249,37 @@ class Database:
         return await self.run(lambda tx: [work(tx) for work in works])
 
     async def read(self, fn: Callable[[Tx], T]) -> T:
-        """Run `fn` in one reading transaction. Raises DatabaseUnavailable."""
+        """Run `fn`, which only reads. Raises DatabaseUnavailable.
+
+        On SQLite in one transaction. On PostgreSQL without: there each statement sees what is committed by then anyhow,
+        and to begin and to end one costs as much as what is asked in it.
+        """
         return await asyncio.get_running_loop().run_in_executor(
             self._read_threads, _transact, self._reader, fn, self.is_sqlite
         )
+
+    async def glance(self, fn: Callable[[Tx], T]) -> T:
+        """As `read`, for who looks now and then: whatever looks within a moment does it on one way to the database.
+
+        If one of them fails, each is run by itself.
+        """
+        if self.is_sqlite:
+            return await self.read(fn)
+        if self._gathering is None:
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.create_future()
+            loop.call_later(GATHER, self._gathered)
+        await asyncio.shield(self._gathering)
+        value: T = await self._glances.add(fn)
+        return value
+
+    def _gathered(self) -> None:
+        gathering, self._gathering = self._gathering, None
+        if gathering is not None and not gathering.done():
+            gathering.set_result(None)
+
+    async def _read_all(self, works: Sequence[Callable[[Tx], Any]]) -> list[Any]:
+        return await self.read(lambda tx: [work(tx) for work in works])
 
     async def peek(self, fn: Callable[[Tx], T]) -> T:
         """As `read`, for a look at a few rows by an index: on SQLite that takes less than to hand it to a thread."""

@@ -9,17 +9,20 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import (
     ColumnElement,
     Row,
+    Select,
     Update,
     and_,
     bindparam,
     case,
     func,
+    literal,
     or_,
     select,
     text,
@@ -506,18 +509,39 @@ def wake_queue(tx: Tx, service: str, environment: str, at: datetime) -> None:
         announce(tx, Topic.DEPLOYMENT, number)
 
 
-def claim(
-    tx: Tx, owner: str, states: Collection[State], at: datetime, lease: timedelta, limit: int
-) -> list[Deployment]:
-    """Take the lease of due rows in the given states, the longest waiting first."""
-    now = leases.now(tx, at)
-    due = and_(
+def _due(tx: Tx, states: Collection[State], at: datetime) -> ColumnElement[bool]:
+    return _due_by(literal(at, UtcDateTime()), leases.now(tx, at), states)
+
+
+def _due_by(
+    at: ColumnElement[datetime], now: ColumnElement[datetime], states: Collection[State]
+) -> ColumnElement[bool]:
+    return and_(
         deployments.c.wake_at <= at,
         or_(deployments.c.lease_until.is_(None), deployments.c.lease_until < now),
         deployments.c.state.in_([state.value for state in states]),
         deployments.c.kind.in_(KINDS),
     )
-    picked = select(deployments.c.id).where(due).order_by(deployments.c.wake_at).limit(limit)
+
+
+@cache
+def _is_due(database: str, states: tuple[State, ...]) -> Any:
+    at = bindparam("at", type_=UtcDateTime())
+    due = select(deployments.c.id).where(_due_by(at, leases.now_of(database, at), states)).exists()
+    return select(due, _next_wake(states).scalar_subquery())
+
+
+def is_due(tx: Tx, states: tuple[State, ...], at: datetime) -> tuple[bool, datetime | None]:
+    """Whether there is something to claim, and `next_wake`: one question, because it is what idling costs."""
+    row = tx.execute(_is_due(tx.dialect.name, states), {"at": at}).one()
+    return row[0], row[1]
+
+
+def claim(
+    tx: Tx, owner: str, states: Collection[State], at: datetime, lease: timedelta, limit: int
+) -> list[Deployment]:
+    """Take the lease of due rows in the given states, the longest waiting first."""
+    picked = select(deployments.c.id).where(_due(tx, states, at)).order_by(deployments.c.wake_at).limit(limit)
     if tx.dialect.name != "sqlite":
         picked = picked.with_for_update(skip_locked=True)
     taken = {"lease_owner": owner, "lease_until": leases.lease_end(tx, at, lease)}
@@ -606,13 +630,16 @@ def forget_leases(tx: Tx) -> None:
 
 def next_wake(tx: Tx, states: Collection[State]) -> datetime | None:
     """When the earliest row in these states wants to be looked at and nobody holds it."""
-    query = select(func.min(deployments.c.wake_at)).where(
+    return tx.execute(_next_wake(states)).scalar_one_or_none()
+
+
+def _next_wake(states: Collection[State]) -> Select[Any]:
+    return select(func.min(deployments.c.wake_at)).where(
         deployments.c.wake_at.is_not(None),
         deployments.c.lease_owner.is_(None),
         deployments.c.state.in_([state.value for state in states]),
         deployments.c.kind.in_(KINDS),
     )
-    return tx.execute(query).scalar_one_or_none()
 
 
 _PEEK = select(deployments.c.id, deployments.c.state, deployments.c.version, deployments.c.signal_seq).where(

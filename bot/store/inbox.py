@@ -6,12 +6,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select, text, update
+from sqlalchemy import ColumnElement, bindparam, or_, select, text, update
 
-from bot.store.database import Tx
-from bot.store.leases import database_time_after, lease_end, now
+from bot.store.database import Tx, UtcDateTime
+from bot.store.leases import database_time_after, lease_end, now, now_of
 from bot.store.many import InsertMany
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.tables import inbox
@@ -43,10 +44,11 @@ _FINISH_ALL = text(
     """
     UPDATE inbox SET done_at = v.at, outcome = v.outcome, answer = v.answer
     FROM json_to_recordset(CAST(:done AS json)) AS v(id bigint, at timestamptz, outcome text, answer text)
-    WHERE inbox.id = v.id AND inbox.done_at IS NULL
+    WHERE inbox.id = ANY(:ids) AND inbox.id = v.id AND inbox.done_at IS NULL
     RETURNING inbox.id
     """
 )
+"""The ids are named twice: of the JSON's rows PostgreSQL knows nothing, and would read the whole table for them."""
 _FINISH = Prepared(update(inbox).where(inbox.c.id == bindparam("the_id"), inbox.c.done_at.is_(None)))
 
 
@@ -120,12 +122,25 @@ def by_event(tx: Tx, platform: str, event_id: str) -> InboxRow | None:
     return _row(row) if row is not None else None
 
 
+def _free(now: ColumnElement[datetime]) -> ColumnElement[bool]:
+    free = or_(inbox.c.lease_until.is_(None), inbox.c.lease_until < now)
+    # What a newer replica stored is left to it.
+    return inbox.c.done_at.is_(None) & inbox.c.kind.in_(KINDS) & free
+
+
+@cache
+def _is_free(database: str) -> Any:
+    return select(select(inbox.c.id).where(_free(now_of(database, bindparam("at", type_=UtcDateTime())))).exists())
+
+
+def is_free(tx: Tx, at: datetime) -> bool:
+    """Whether there are intents nobody is at."""
+    return bool(tx.execute(_is_free(tx.dialect.name), {"at": at}).scalar_one())
+
+
 def claim(tx: Tx, owner: str, at: datetime, limit: int = 200) -> list[int]:
     """Take the intents nobody is at, oldest first; returns their ids."""
-    free = or_(inbox.c.lease_until.is_(None), inbox.c.lease_until < now(tx, at))
-    # What a newer replica stored is left to it.
-    ours = inbox.c.done_at.is_(None) & inbox.c.kind.in_(KINDS)
-    picked = select(inbox.c.id).where(ours, free).order_by(inbox.c.id).limit(limit)
+    picked = select(inbox.c.id).where(_free(now(tx, at))).order_by(inbox.c.id).limit(limit)
     if tx.dialect.name != "sqlite":
         picked = picked.with_for_update(skip_locked=True)
     ids = list(tx.execute(picked).scalars())
@@ -178,7 +193,8 @@ def finish_all(tx: Tx, done: Sequence[Done]) -> set[int]:
     if tx.dialect.name == "sqlite":
         return {one.id for one in done if finish(tx, one.id, one.outcome, one.answer, one.at)}
     values = [{"id": one.id, "at": one.at.isoformat(), "outcome": one.outcome, "answer": one.answer} for one in done]
-    return set(tx.execute(_FINISH_ALL, {"done": json.dumps(values)}).scalars())
+    ids = [one.id for one in done]
+    return set(tx.execute(_FINISH_ALL, {"done": json.dumps(values), "ids": ids}).scalars())
 
 
 def _row(row: Any) -> InboxRow:

@@ -11,7 +11,12 @@ from bot.store.database import Tx, UtcDateTime
 
 def now(tx: Tx, at: datetime) -> ColumnElement[datetime]:
     """The present instant. at: the process's, for SQLite."""
-    return literal(at, UtcDateTime()) if tx.dialect.name == "sqlite" else func.clock_timestamp(type_=UtcDateTime())
+    return now_of(tx.dialect.name, literal(at, UtcDateTime()))
+
+
+def now_of(database: str, at: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """As `now`, for a statement that is kept: of `sqlite` or `postgresql`."""
+    return at if database == "sqlite" else func.clock_timestamp(type_=UtcDateTime())
 
 
 def lease_end(tx: Tx, at: datetime, lease: timedelta) -> ColumnElement[datetime]:

@@ -6,22 +6,25 @@ its newest content has arrived: so nothing is stale, nothing final is dropped, n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Integer, and_, bindparam, case, delete, func, select, update
+from sqlalchemy import JSON, Integer, String, and_, bindparam, case, column, func, select, text, true, update
 
 from bot.store import audit
 from bot.store.audit import AuditEntry
-from bot.store.database import Tx, at_end, insert_into
-from bot.store.leases import lease_end, now
+from bot.store.database import Tx, at_end
 from bot.store.many import InsertMany
 from bot.store.prepared import InsertOnce, Prepared
+from bot.store.senders import Place
 from bot.store.signals import Topic, announce
-from bot.store.tables import deployments, outbox, senders
+from bot.store.tables import deployments, outbox
 
 ANSWER = "reply:"
 """How the keys of answers begin."""
@@ -81,13 +84,6 @@ class OutboxRow:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A place is ours. in_doubt: taken from a replica that died, or was paused, perhaps in the middle of a sending."""
-
-    in_doubt: bool
-
-
 _INSERT = InsertOnce(outbox, [outbox.c.key])
 _INSERT_MANY = InsertMany(outbox, [outbox.c.key])
 _KNOWN = select(outbox.c.key).where(outbox.c.key.in_(bindparam("keys", expanding=True)))
@@ -98,6 +94,15 @@ _SENT = Prepared(
     # Never backwards: two senders may overlap for a moment.
     .values(sent=case((outbox.c.sent > _ARRIVED, outbox.c.sent), else_=_ARRIVED))
 )
+_SENT_ALL = text(
+    """
+    WITH locked AS (SELECT id FROM outbox WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE)
+    UPDATE outbox SET sent = greatest(sent, v.arrived), ref = v.ref, last_hash = v.last_hash, attempts = 0, error = ''
+    FROM locked JOIN json_to_recordset(CAST(:sent AS json)) AS v(id bigint, arrived int, ref text, last_hash text)
+    USING (id) WHERE outbox.id = locked.id
+    """
+)
+"""In one order, as whoever touches the cards of many deployments locks them."""
 # Built once: making a statement costs more than running it.
 _BEHIND = and_(outbox.c.wanted > outbox.c.sent, outbox.c.dead.is_(False), outbox.c.kind.in_(KINDS))
 _PLACES = (
@@ -106,13 +111,24 @@ _PLACES = (
     .group_by(outbox.c.platform, outbox.c.place)
     .order_by(func.max(outbox.c.priority).desc(), func.min(outbox.c.id))
 )
+_ORDER = (outbox.c.priority.desc(), deployments.c.ended_at.is_(None), outbox.c.id)
+_ROWS = select(outbox, deployments.c.ended_at).outerjoin(deployments, deployments.c.id == outbox.c.deployment_id)
 _DUE_IN = (
-    select(outbox, deployments.c.ended_at)
-    .outerjoin(deployments, deployments.c.id == outbox.c.deployment_id)
-    .where(_BEHIND, outbox.c.platform == bindparam("the_platform"), outbox.c.place == bindparam("the_place"))
-    .order_by(outbox.c.priority.desc(), deployments.c.ended_at.is_(None), outbox.c.id)
+    _ROWS.where(_BEHIND, outbox.c.platform == bindparam("the_platform"), outbox.c.place == bindparam("the_place"))
+    .order_by(*_ORDER)
     .limit(bindparam("at_most"))
 )
+
+
+@cache
+def _due_in_all() -> Any:
+    """`_DUE_IN` for any number of places, each with its own limit."""
+    shapes = (column("platform", String), column("place", String), column("at_most", Integer))
+    given = func.json_to_recordset(bindparam("places", type_=JSON)).table_valued(*shapes)
+    given = given.render_derived("given", with_types=True)
+    here = (_BEHIND, outbox.c.platform == given.c.platform, outbox.c.place == given.c.place)
+    first = _ROWS.where(*here).order_by(*_ORDER).limit(given.c.at_most).lateral("behind")
+    return select(first).select_from(given.join(first, true()))
 
 
 def put(tx: Tx, notice: NewNotice, at: datetime) -> bool:
@@ -135,6 +151,16 @@ def _put_missing(tx: Tx, wanted: list[dict[str, Any]]) -> None:
     # As a rule they are here: a move names the cards that its deployment has had from the beginning.
     known = set(tx.execute(_KNOWN, {"keys": list(by_key)}).scalars())
     _INSERT_MANY.run(tx, [by_key[key] for key in sorted(by_key.keys() - known)])
+
+
+def put_fresh(tx: Tx, notice: NewNotice, at: datetime) -> None:
+    """As `put`, at the end of the transaction with all others of it; for a key that as a rule nobody has yet."""
+    at_end(tx, _put_unless_there, _values(notice, at, at))
+
+
+def _put_unless_there(tx: Tx, wanted: list[dict[str, Any]]) -> None:
+    # In one order, so that two replicas which put the same ones do not wait for each other.
+    _INSERT_MANY.run(tx, sorted(wanted, key=itemgetter("key")))
 
 
 def show(tx: Tx, notice: NewNotice, at: datetime) -> None:
@@ -203,34 +229,6 @@ def _values(notice: NewNotice, at: datetime, next_at: datetime) -> dict[str, Any
     }
 
 
-def take_place(tx: Tx, platform: str, place: str, owner: str, at: datetime, lease: timedelta) -> Hold | None:
-    """Be the one who sends to a place, or stay it; None: another replica is.
-
-    Returns: whether it was taken from a replica that never let go, so that its last sending is in doubt.
-    """
-    if tx.dialect.name == "sqlite":
-        return Hold(in_doubt=False)
-    here = and_(senders.c.platform == platform, senders.c.place == place)
-    until = lease_end(tx, at, lease)
-    fresh = insert_into(tx, senders).values(platform=platform, place=place, owner=owner, until=until)
-    if tx.execute(fresh.on_conflict_do_nothing().returning(senders.c.owner)).scalar_one_or_none():
-        return Hold(in_doubt=False)
-    held = tx.execute(
-        select(senders.c.owner, senders.c.until < now(tx, at)).where(here).with_for_update()
-    ).one_or_none()
-    if held is None or not (held[0] == owner or held[1]):
-        return None
-    tx.execute(update(senders).where(here).values(owner=owner, until=until))
-    return Hold(in_doubt=held[0] != owner)
-
-
-def leave_place(tx: Tx, platform: str, place: str, owner: str) -> None:
-    """Let another replica send to it."""
-    if tx.dialect.name != "sqlite":
-        here = and_(senders.c.platform == platform, senders.c.place == place, senders.c.owner == owner)
-        tx.execute(delete(senders).where(here))
-
-
 def hand_over(tx: Tx) -> None:
     """Have the other replicas look, because this process sends nothing (more).
 
@@ -250,17 +248,48 @@ def due_in(tx: Tx, platform: str, place: str, limit: int = 1) -> list[OutboxRow]
     return [replace(_row(row), ended=row.ended_at is not None) for row in tx.execute(_DUE_IN, values)]
 
 
-def sent(tx: Tx, row: OutboxRow, ref: str, digest: str) -> None:
-    """The content of `row.wanted` has arrived; what was wanted since stays to be sent."""
-    values = {"the_id": row.id, "arrived": row.wanted, "ref": ref, "last_hash": digest, "attempts": 0, "error": ""}
-    _SENT.run(tx, values)
+def due_in_all(tx: Tx, places: Mapping[Place, int]) -> dict[Place, list[OutboxRow]]:
+    """As `due_in`, for many places at once: place -> its limit. A place where nothing is behind is left out."""
+    if tx.dialect.name == "sqlite":
+        found = {place: due_in(tx, *place, limit=limit) for place, limit in places.items()}
+        return {place: rows for place, rows in found.items() if rows}
+    given = [{"platform": name, "place": place, "at_most": limit} for (name, place), limit in places.items()]
+    behind: dict[Place, list[OutboxRow]] = {}
+    rows = tx.execute(_due_in_all(), {"places": given}).all()
+    for row in sorted(rows, key=lambda row: (-row.priority, row.ended_at is None, row.id)):
+        behind.setdefault((row.platform, row.place), []).append(replace(_row(row), ended=row.ended_at is not None))
+    return behind
 
 
-def arrived(tx: Tx, row: OutboxRow, ref: str, digest: str, at: datetime) -> None:
-    """As `sent`, and on record if it was posted and not edited. An answer is on record with what it answers."""
-    sent(tx, row, ref, digest)
-    if not row.ref and not row.key.startswith(ANSWER):
-        audit.append_at_end(tx, _entry(row, at, "posted", f"{row.kind.value} to {row.platform} {row.place} as {ref}"))
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The content of `row.wanted` has arrived; what was wanted since stays to be sent.
+
+    at: when it was posted or edited; None: it was there already.
+    """
+
+    row: OutboxRow
+    ref: str
+    digest: str
+    at: datetime | None = None
+
+
+def sent_all(tx: Tx, arrived: Sequence[Sent]) -> None:
+    """Write down what has arrived, on record where it was posted. An answer is on record with what it answers."""
+    if tx.dialect.name == "sqlite":
+        for one in arrived:
+            values = {"the_id": one.row.id, "arrived": one.row.wanted, "ref": one.ref, "last_hash": one.digest}
+            _SENT.run(tx, values | {"attempts": 0, "error": ""})
+    elif arrived:
+        given = {
+            one.row.id: {"id": one.row.id, "arrived": one.row.wanted, "ref": one.ref, "last_hash": one.digest}
+            for one in arrived
+        }
+        tx.execute(_SENT_ALL, {"sent": json.dumps([*given.values()]), "ids": [*given]})
+    for row, ref, at in ((one.row, one.ref, one.at) for one in arrived):
+        if at is not None and not row.ref and not row.key.startswith(ANSWER):
+            said = f"{row.kind.value} to {row.platform} {row.place} as {ref}"
+            audit.append_at_end(tx, _entry(row, at, "posted", said))
 
 
 def refused(tx: Tx, row: OutboxRow, error: str, at: datetime) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import CursorResult, Select, Table, and_, delete, or_, select
 
-from bot.store import alerts, firings, log_links
+from bot.store import alerts, firings, log_links, senders
 from bot.store.console import console_messages
 from bot.store.database import Tx
 from bot.store.tables import deployments, inbox, outbox
@@ -28,7 +28,7 @@ def forget(tx: Tx, before: datetime, limit: int = BATCH) -> int:
     deleted += _delete(tx, outbox, select(outbox.c.id).where(outbox.c.created_at < before, told, about), limit)
     old_messages = select(console_messages.c.id).where(console_messages.c.created_at < before)
     deleted += _delete(tx, console_messages, old_messages, limit)
-    return deleted + firings.forget(tx, before) + alerts.forget(tx, before)
+    return deleted + firings.forget(tx, before) + alerts.forget(tx, before) + senders.forget(tx, before)
 
 
 def _delete(tx: Tx, table: Table, which: Select[tuple[int]], limit: int) -> int:

@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from bot.clock import Clock, elapsed
+from bot.clock import elapsed
 from bot.errors import ProviderError
-from bot.store import outbox
+from bot.store import senders
 from bot.store.database import Database
 
 LEASE = timedelta(seconds=10)
@@ -30,10 +30,9 @@ KIND = "turn"
 class Turns:
     """Lets the replicas go one after the other."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database) -> None:
         """Nothing is anybody's yet."""
         self._db = db
-        self._clock = clock
         self._owner = uuid4().hex
 
     @asynccontextmanager
@@ -58,11 +57,9 @@ class Turns:
         return True
 
     async def _take(self, what: str) -> bool:
-        at = self._clock()
-        hold = await self._db.run(lambda tx: outbox.take_place(tx, KIND, what[:255], self._owner, at, LEASE))
-        return hold is not None
+        return bool(await self._db.at_once(lambda tx: senders.take(tx, [(KIND, what[:255])], self._owner, LEASE)))
 
     async def _leave(self, what: str) -> None:
-        leaving = self._db.run(lambda tx: outbox.leave_place(tx, KIND, what[:255], self._owner))
+        leaving = self._db.run(lambda tx: senders.leave(tx, [(KIND, what[:255])], self._owner))
         with suppress(ProviderError):  # Then the lease runs out.
             await asyncio.shield(leaving)

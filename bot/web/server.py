@@ -18,7 +18,7 @@ class PortTaken(SlipwayError):
     """The address cannot be listened on."""
 
 
-TICK = 1.0
+TICK = 2.0
 """Seconds between two looks at the clock, for the date that answers carry."""
 
 

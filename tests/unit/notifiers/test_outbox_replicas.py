@@ -12,7 +12,7 @@ import pytest
 from bot.catalog.load import load_catalog
 from bot.catalog.model import Catalog
 from bot.clock import utc_now
-from bot.store import outbox
+from bot.store import outbox, senders
 from bot.store.database import Database, Tx
 from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
@@ -88,7 +88,7 @@ async def test_what_a_dead_replica_may_have_posted_is_looked_for(bench: Bench) -
     survivor._started_at -= timedelta(hours=1)  # it has been running for long
 
     def died(tx: Tx) -> None:
-        outbox.take_place(tx, "console", "#a", "dead", utc_now(), timedelta(milliseconds=1))
+        senders.take(tx, [("console", "#a")], "dead", timedelta(milliseconds=1))
 
     await bench.put("hello")
     await bench.chat.post("#a", Message("hello"), "hello")
@@ -101,7 +101,7 @@ async def test_what_a_dead_replica_may_have_posted_is_looked_for(bench: Bench) -
 async def test_a_place_in_other_hands_is_left_alone_until_they_let_go(bench: Bench) -> None:
     """The lease is the other replica's while it lives; then sending goes on without anybody's help."""
     lease = timedelta(seconds=30)
-    await bench.db.run(lambda tx: outbox.take_place(tx, "console", "#a", "other", utc_now(), lease))
+    await bench.db.run(lambda tx: senders.take(tx, [("console", "#a")], "other", lease))
     await bench.replicas[0].outbox.start()
     await bench.put("hello")
     await bench.put("elsewhere", "#b")
@@ -110,7 +110,7 @@ async def test_a_place_in_other_hands_is_left_alone_until_they_let_go(bench: Ben
         while "#b" not in bench.chat.shown:
             await asyncio.sleep(0.01)
     assert "#a" not in bench.chat.shown
-    await bench.db.run(lambda tx: outbox.leave_place(tx, "console", "#a", "other"))
+    await bench.db.run(lambda tx: senders.leave(tx, [("console", "#a")], "other"))
     await bench.quiet()
     assert bench.chat.shown["#a"] == ["hello"]
 

@@ -50,7 +50,7 @@ def told(tx: Tx, over: list[Deployment]) -> None:
     """Their messages have arrived."""
     for one in over:
         for row in outbox.of_deployment(tx, one.id):
-            outbox.sent(tx, row, "m1", "hash")
+            outbox.sent_all(tx, [outbox.Sent(row, "m1", "hash")])
 
 
 def fill(db: Database, clock: FakeClock, count: int = KEPT + 3, service: str = "app") -> list[Deployment]:

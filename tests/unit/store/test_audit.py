@@ -94,3 +94,12 @@ def test_what_is_added_while_it_is_verified_is_no_forgery(db: Database) -> None:
 
     assert db.run_sync(work) == (20, "")
     assert db.run_sync(audit.verify) == (20 + len(added), "")
+
+
+def test_odd_texts_are_chained_as_they_are_stored(db: Database) -> None:
+    """PostgreSQL hashes by itself what `verify` hashes here: quotes, lines and what JSON writes otherwise."""
+    texts = ['"quoted" \\ {"seq":7}', "two\nlines\t\r", "\u2028 \x7f \x01 é 支付 \U0001f600", ""]
+    odd = [AuditEntry(AT, text, "command", text, "accepted", "", text) for text in texts]
+    db.run_sync(lambda tx: audit.append(tx, *odd))
+    assert db.run_sync(audit.verify) == (24, "")
+    assert [one.entry for one in db.run_sync(lambda tx: audit.entries(tx, after=20))] == odd

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
 from bot.deployments.model import Deployment, State
+from bot.store import audit, inbox, outbox, releases
 from bot.store import deployments as rows
-from bot.store import inbox, releases
-from bot.store.database import Database
+from bot.store.database import Database, Tx
 from bot.store.deployments import Change, TargetBusy
 from bot.store.inbox import Done, NewIntent
 from bot.store.migrate import migrate
+from bot.store.outbox import NewNotice, Notice, Sent
 from bot.store.releases import Release
 from tests.support import FakeClock
 from tests.support.rows import new_deployment
@@ -167,3 +169,58 @@ def test_releases_are_found_by_every_name(db: Database, clock: FakeClock) -> Non
     assert db.run_sync(lambda tx: releases.by_names(tx, names)) == [newer, older, other, None, newer]
     commits = [("a", "c1"), ("b", "c2"), ("b", "c1")]
     assert db.run_sync(lambda tx: releases.by_commits(tx, commits)) == [older, None, other]
+
+
+def test_messages_of_many_places_are_found_and_written_down_together(db: Database, clock: FakeClock) -> None:
+    """As one after the other: each place's in its order and to its own limit, and what is wanted since stays behind."""
+    texts = [("#a", "a1", 0), ("#b", "b1", 0), ("#a", "a2", 2), ("#a", "a3", 0)]
+
+    def put(tx: Tx) -> None:
+        for place, key, priority in (*texts, texts[0]):  # the last one is here already
+            outbox.put_fresh(tx, NewNotice(key, "console", place, Notice.MESSAGE, priority=priority), clock())
+
+    db.run_sync(put)
+    places = {("console", "#a"): 2, ("console", "#b"): 20, ("console", "#c"): 20}
+    behind = db.run_sync(lambda tx: outbox.due_in_all(tx, places))
+    first, second = behind["console", "#a"]
+    assert [first.key, second.key] == ["a2", "a1"]
+    assert [[one.key for one in behind["console", "#b"]], len(behind)] == [["b1"], 2]
+    db.run_sync(
+        lambda tx: outbox.show(tx, NewNotice("a1", "console", "#a", Notice.MESSAGE, content={"new": 1}), clock())
+    )
+    done = [Sent(first, "m1", "h1", clock()), Sent(second, "m2", "h2", clock())]
+    db.run_sync(lambda tx: outbox.sent_all(tx, done))
+    behind = db.run_sync(lambda tx: outbox.due_in_all(tx, places))
+    assert [(one.key, one.sent, one.wanted, one.ref) for one in behind["console", "#a"]] == [
+        ("a1", 1, 2, "m2"),
+        ("a3", 0, 1, ""),
+    ]
+    posted = [one.entry.detail for one in db.run_sync(audit.entries)]
+    assert posted == ["message to console #a as m1", "message to console #a as m2"]
+
+
+def test_whether_there_is_something_to_do_is_seen_without_taking_it(db: Database, clock: FakeClock) -> None:
+    """For deployments also when the next one is; what is held is nobody else's, until its holder is dead."""
+    states = (State.QUEUED,)
+    assert db.run_sync(lambda tx: rows.is_due(tx, states, clock())) == (False, None)
+    assert db.run_sync(lambda tx: inbox.is_free(tx, clock())) is False
+    db.run_sync(lambda tx: rows.create(tx, new_deployment("k"), clock()))
+    db.run_sync(lambda tx: inbox.put(tx, "console", "e", "command", {}, clock()))
+    assert db.run_sync(lambda tx: rows.is_due(tx, states, clock())) == (True, clock())
+    assert db.run_sync(lambda tx: inbox.is_free(tx, clock())) is True
+    db.run_sync(lambda tx: rows.claim(tx, "us", states, clock(), LEASE, 1))
+    db.run_sync(lambda tx: inbox.claim(tx, "us", clock()))
+    assert db.run_sync(lambda tx: rows.is_due(tx, states, clock())) == (False, None)
+    assert db.run_sync(lambda tx: inbox.is_free(tx, clock())) is False
+
+
+async def test_who_looks_in_the_same_moment_looks_together(db: Database) -> None:
+    """Each gets its own answer, and one that fails fails alone."""
+
+    def broken(_tx: Tx) -> int:
+        raise ValueError("odd")
+
+    looks = [db.glance(lambda _tx, n=n: n) for n in range(3)]  # type: ignore[misc]
+    *found, error = await asyncio.gather(*looks, db.glance(broken), return_exceptions=True)
+    assert found == [0, 1, 2]
+    assert isinstance(error, ValueError)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from bot.clock import utc_now
 from bot.store import turns
 from bot.store.database import Database
 from bot.store.migrate import migrate
@@ -18,7 +17,7 @@ from bot.store.turns import Turns
 def replicas(postgres_url: str) -> Iterator[tuple[Turns, Turns]]:
     here, there = Database(postgres_url), Database(postgres_url)
     migrate(here)
-    yield Turns(here, utc_now), Turns(there, utc_now)
+    yield Turns(here), Turns(there)
     here.close()
     there.close()
 
@@ -62,6 +61,6 @@ async def test_nobody_waits_for_ever(replicas: tuple[Turns, Turns], monkeypatch:
 async def test_a_database_that_is_away_keeps_nobody(tmp_path: object) -> None:
     """Then the push goes ahead."""
     db = Database("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    async with asyncio.timeout(20), Turns(db, utc_now).turn("config main"):
+    async with asyncio.timeout(20), Turns(db).turn("config main"):
         pass
     db.close()
