@@ -45,6 +45,9 @@ MIND = 3.5
 MIND_ALONE = 30.0
 """The same where there is one process."""
 CONCURRENT = 64
+"""Intents worked on at once where several share a trip to the database; what comes meanwhile is stored and waits."""
+CONCURRENT_ALONE = 32
+"""The same on SQLite, which has no such trips: who answers a click must not pass by more than these at a time."""
 MOST_SURVIVED = 10_000
 PATIENCE = timedelta(minutes=30)
 """How long an intent nobody waits for is tried whose outside system does not answer."""
@@ -104,7 +107,7 @@ class Dispatcher:
         self.owner = uuid4().hex
         self._putting = Batches(self._put_all)
         self._recording = Batches(self._record_all)
-        self._room = asyncio.Semaphore(CONCURRENT)
+        self._room = asyncio.Semaphore(CONCURRENT_ALONE if tools.db.is_sqlite else CONCURRENT)
         self._on_reply: list[Any] = []
         self._others: dict[str, Callable[[InboxRow], Awaitable[Answer]]] = {}
         self._watchers: list[Callable[[InboxRow, Answer, float], None]] = []
