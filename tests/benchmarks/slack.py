@@ -427,15 +427,23 @@ class Load:
         await self._answered(posts + count)
 
     async def burst(self, count: int) -> tuple[list[float], int]:
-        """Everything at one instant: acknowledgements, and how many were never answered."""
+        """Everything at one instant: acknowledgements, and how many were never answered.
+
+        On open connections: to open them takes who sends longer than the answers, and then it is no instant.
+        """
         posts = self._posts()
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
+            await asyncio.gather(*(self._opened(session) for _ in range(count)))
             kept, self.session = self.session, session
             sent = await asyncio.gather(*(self.one() for _ in range(count)))
             self.session = kept
         await self._answered(posts + count, patience=30)
         return [took for _, took in sent], posts + count - self._posts()
+
+    async def _opened(self, session: aiohttp.ClientSession) -> None:
+        async with session.get(self.url) as answer:  # which is no way to call it
+            await answer.read()
 
     def _posts(self) -> int:
         return len(self.slack.posted_at)
