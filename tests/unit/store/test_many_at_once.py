@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from bot.deployments.model import Deployment, State
 from bot.store import audit, inbox, outbox, releases
@@ -17,6 +18,7 @@ from bot.store.inbox import Done, NewIntent
 from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice, Sent
 from bot.store.releases import Release
+from bot.store.tables import deployments
 from tests.support import FakeClock
 from tests.support.rows import new_deployment
 
@@ -68,6 +70,33 @@ def test_a_burst_of_changes_is_recorded_row_by_row(db: Database, clock: FakeCloc
     path = db.run_sync(lambda tx: rows.path(tx, moved.id))
     assert [(one.to_state, one.actor, one.note) for one in path[1:]] == [("building", "slipway", "it begins")]
     assert len(db.run_sync(lambda tx: rows.path(tx, stayed.id))) == 1
+
+
+def test_a_change_makes_the_lease_last_anew(db: Database, clock: FakeClock) -> None:
+    """A burst may take longer than a lease lasts; on SQLite, with one process, leases stay as they are."""
+    (seen,) = claimed(db, clock, "a")
+    clock.advance(2 * LEASE)
+    ended = update(deployments).values(lease_until=datetime.now(UTC) - LEASE)
+    if not db.is_sqlite:  # whose clock is its own
+        db.run_sync(lambda tx: tx.execute(ended))
+    change = Change(seen, State.BUILDING, seen.data, clock(), clock())
+    assert db.run_sync(lambda tx: rows.change_all(tx, [change], "us", LEASE)) != [None]
+    others = db.run_sync(lambda tx: rows.claim(tx, "them", [State.BUILDING], clock(), LEASE, 100))
+    assert [one.id for one in others] == ([seen.id] if db.is_sqlite else [])
+
+
+def test_who_was_due_stays_due(db: Database, clock: FakeClock) -> None:
+    """Whatever time is written then: it is claimed at once, and what comes back is what stands in the table."""
+    (seen,) = claimed(db, clock, "a")
+    clock.advance(timedelta(minutes=1))
+    change = Change(seen, State.BUILDING, seen.data, clock(), clock())
+    (after,) = db.run_sync(lambda tx: rows.change_all(tx, [change], "us", LEASE))
+    assert after == db.run_sync(lambda tx: rows.get(tx, seen.id))
+    assert after is not None
+    assert after.wake_at == (clock() if db.is_sqlite else seen.wake_at)
+    db.run_sync(lambda tx: rows.leave(tx, rows.Leaving(seen.id, "us")))
+    found = db.run_sync(lambda tx: rows.claim(tx, "them", [State.BUILDING], clock(), LEASE, 100))
+    assert [one.id for one in found] == [seen.id]
 
 
 def test_a_thought_of_several_steps_is_one_change(db: Database, clock: FakeClock) -> None:
