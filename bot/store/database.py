@@ -11,24 +11,23 @@ import asyncio
 import fcntl
 import importlib
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import DateTime, Dialect, MetaData, create_engine, event, func, make_url, select
+from sqlalchemy import DateTime, Dialect, MetaData, create_engine, func, make_url, select
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
 from bot.errors import ProviderUnavailable, SlipwayError
 from bot.store.batches import Batches
+from bot.store.sqlite import Checkpoints, Kept, make_engine
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
@@ -121,46 +120,6 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-CHECKPOINT = 300
-"""Transactions after which what they wrote is moved from the log into the file itself."""
-LONGEST_LOG = 10_000
-"""Pages of the log after which a commit moves them itself, should nobody else have."""
-
-
-class _Checkpoints:
-    """Moves what was committed from SQLite's log into its file, beside the work: a commit that did it would be slow.
-
-    Source: sqlite.org "Write-Ahead Logging", 3.2 and 6: a passive checkpoint waits for nobody and holds nobody up.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = _sqlite_engine(url, "BEGIN")
-        self._thread = ThreadPoolExecutor(1, "db-checkpoint")
-        self._commits = 0
-
-    def committed(self) -> None:
-        """One more transaction was."""
-        self._commits += 1
-        if self._commits >= CHECKPOINT:
-            self._commits = 0
-            self._thread.submit(self._move)
-
-    def _move(self) -> None:
-        try:
-            connection = self._engine.raw_connection()
-            try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            finally:
-                connection.close()
-        except (sqlite3.Error, DBAPIError) as error:  # the next one does it, or a commit
-            log.warning("checkpoint_failed", error=str(error))
-
-    def close(self) -> None:
-        """Finish what runs."""
-        self._thread.shutdown(wait=True)
-        self._engine.dispose()
-
-
 class Database:
     """Transactions as functions, run in worker threads.
 
@@ -178,11 +137,11 @@ class Database:
         self._glances: Batches[Callable[[Tx], Any], Any] = Batches(self._read_all)
         self.sender = uuid4().hex[:16]
         if self.is_sqlite:
-            self._engine = _sqlite_engine(url, "BEGIN IMMEDIATE")
-            self._writer: Engine | _Kept = _Kept(self._engine)
-            self._reader: Engine | _Kept = _Kept(_sqlite_engine(url, "BEGIN"))
-            self._peeker: Engine | _Kept = _Kept(_sqlite_engine(url, "BEGIN"))
-            self._checkpoints: _Checkpoints | None = _Checkpoints(url)
+            self._engine = make_engine(url, "BEGIN IMMEDIATE")
+            self._writer: Engine | Kept = Kept(self._engine)
+            self._reader: Engine | Kept = Kept(make_engine(url, "BEGIN"))
+            self._peeker: Engine | Kept = Kept(make_engine(url, "BEGIN"))
+            self._checkpoints: Checkpoints | None = Checkpoints(url)
             self._write_threads = ThreadPoolExecutor(1, "db-write")
             self._read_threads = ThreadPoolExecutor(1, "db-read")
         else:
@@ -313,7 +272,7 @@ class Database:
             self._lock_file = None
 
 
-def _transact(engine: Engine | _Kept, fn: Callable[[Tx], T], read_only: bool) -> T:
+def _transact(engine: Engine | Kept, fn: Callable[[Tx], T], read_only: bool) -> T:
     try:
         try:
             return _once(engine, fn, read_only)
@@ -325,33 +284,7 @@ def _transact(engine: Engine | _Kept, fn: Callable[[Tx], T], read_only: bool) ->
         raise DatabaseUnavailable(_sentence(error), hint="Nothing was changed; try again in a moment.") from error
 
 
-class _Kept:
-    """The one connection of an SQLite engine, kept between transactions: to ask for it takes as long as a statement."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._connection: Connection | None = None
-
-    def connect(self) -> _Kept:
-        """As an engine's."""
-        return self
-
-    def __enter__(self) -> Connection:
-        if self._connection is None:
-            self._connection = self.engine.connect()
-        return self._connection
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing: whoever had it ended the transaction."""
-
-    def dispose(self) -> None:
-        """Close it."""
-        if self._connection is not None:
-            self._connection.close()
-        self.engine.dispose()
-
-
-def _once(engine: Engine | _Kept, fn: Callable[[Tx], T], read_only: bool) -> T:
+def _once(engine: Engine | Kept, fn: Callable[[Tx], T], read_only: bool) -> T:
     with engine.connect() as connection:
         connection.info.pop(SIGNALS, None)
         try:
@@ -402,46 +335,3 @@ def _sentence(error: OperationalError) -> str:
     if "readonly database" in text or "read-only" in text:
         return "The database is read-only."
     return "The database does not answer."
-
-
-def _sqlite_engine(url: str, begin: str) -> Engine:
-    # One connection for the life of the engine, used by one thread at a time.
-    engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _record: object) -> None:
-        assert isinstance(connection, sqlite3.Connection)
-        connection.isolation_level = None  # we say BEGIN ourselves; the driver's own is deferred and late
-        cursor = connection.cursor()
-        pragmas = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON")
-        for pragma in (*pragmas, f"wal_autocheckpoint={LONGEST_LOG}"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        _driven(connection, begin)
-
-    return engine
-
-
-def on_sqlite(tx: Tx, sql: str, parameters: Any = (), many: bool = False) -> sqlite3.Cursor:
-    """A statement straight to SQLite's driver, for what every command runs: by SQLAlchemy it costs thrice as much.
-
-    many: `parameters` are those of as many runs. Raises as SQLAlchemy does, without the parameters in the error.
-    """
-    if not tx.in_transaction():
-        tx.begin()
-    return _driven(tx, sql, parameters, many)
-
-
-def _driven(tx: Tx, sql: str, parameters: Any = (), many: bool = False) -> sqlite3.Cursor:
-    cursor = cast(sqlite3.Cursor, tx.connection.cursor())
-    try:
-        return cursor.executemany(sql, parameters) if many else cursor.execute(sql, parameters)
-    except sqlite3.IntegrityError as error:
-        raise IntegrityError(sql, None, error) from error
-    except sqlite3.OperationalError as error:
-        raise OperationalError(sql, None, error) from error
-    except sqlite3.Error as error:
-        raise DBAPIError(sql, None, error) from error

@@ -13,7 +13,8 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from bot.store.database import Tx, insert_of, on_sqlite
+from bot.store.database import Tx, insert_of
+from bot.store.sqlite import on_sqlite
 
 _ToDriver = Callable[[Any], Any]
 

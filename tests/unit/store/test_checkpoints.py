@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from bot.store import database
+from bot.store import sqlite
 from bot.store.database import Database, sqlite_url
 from bot.store.migrate import migrate
 from bot.store.tables import inbox
@@ -37,7 +37,7 @@ def test_the_log_is_emptied_beside_the_work(tmp_path: Path, clock: FakeClock, mo
     checkpoints = db._checkpoints
     assert checkpoints is not None
     checkpoints._commits = 0
-    monkeypatch.setattr(database, "CHECKPOINT", 5)
+    monkeypatch.setattr(sqlite, "CHECKPOINT", 5)
     for number in range(4):
         put(number)
     checkpoints._thread.submit(lambda: None).result()  # whatever it was given is done
@@ -52,13 +52,13 @@ def test_the_log_is_emptied_beside_the_work(tmp_path: Path, clock: FakeClock, mo
 def test_a_commit_leaves_the_log_alone(tmp_path: Path) -> None:
     """SQLite's own checkpoint, by default after 1,000 pages, is in the commit that fills them."""
     db = Database(sqlite_url(tmp_path / "slipway.db"))
-    assert db.run_sync(lambda tx: tx.execute(text("PRAGMA wal_autocheckpoint")).scalar()) == database.LONGEST_LOG
+    assert db.run_sync(lambda tx: tx.execute(text("PRAGMA wal_autocheckpoint")).scalar()) == sqlite.LONGEST_LOG
     db.close()
 
 
 def test_a_checkpoint_that_fails_is_told(tmp_path: Path) -> None:
     """And harms nobody: the next one does it, or a commit."""
-    checkpoints = database._Checkpoints(sqlite_url(tmp_path / "absent" / "slipway.db"))
+    checkpoints = sqlite.Checkpoints(sqlite_url(tmp_path / "absent" / "slipway.db"))
     with capture_logs() as told:
         checkpoints._move()
     checkpoints.close()

@@ -153,3 +153,21 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
         one.run_sync(lambda tx: prepared.run_many(tx, [{**large, "event_id": f"e{number}"} for number in range(9)]))
     assert "secret" not in str(raised.value.__cause__)
     one.close()
+
+
+def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SQLite stays in such a transaction until somebody ends it, and nothing could be written from then on."""
+    one = Database(sqlite_url(tmp_path / "x.db"))
+    migrate(one)
+
+    def fails_at_its_end(tx: Tx) -> None:
+        tx.exec_driver_sql("CREATE TABLE a (id INTEGER PRIMARY KEY)")
+        tx.exec_driver_sql("CREATE TABLE b (a INTEGER REFERENCES a (id) DEFERRABLE INITIALLY DEFERRED)")
+        tx.exec_driver_sql("INSERT INTO b VALUES (1)")
+
+    with pytest.raises(IntegrityError):
+        one.run_sync(fails_at_its_end)
+    one.run_sync(lambda tx: Prepared(insert(inbox)).run(tx, {**VALUES, "event_id": "after"}))
+    assert [row["event_id"] for row in one.run_sync(kept)] == ["after"]
+    assert one.run_sync(lambda tx: tx.exec_driver_sql("SELECT name FROM sqlite_master WHERE name = 'b'").all()) == []
+    one.close()
