@@ -120,7 +120,7 @@ async def test_what_another_replica_has_just_stored_is_left_to_it(bench: Bench, 
     poller = bench.replicas[0].outbox
     poller._clock, poller._called = clock, False
     await bench.put("hello", at=clock())
-    assert await poller._round() == pytest.approx(THEIRS)
+    assert await poller._round() <= THEIRS  # sooner where the beat of all replicas comes sooner
     assert not poller._senders
     clock.advance(timedelta(seconds=THEIRS))
     await poller._round()
