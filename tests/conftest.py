@@ -15,6 +15,7 @@ from tests.support.network import close_outside
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
+    from bot.store.database import Database
     from tests.support.postgres import PostgresServer
 
 
@@ -77,6 +78,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'slipway.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    """A database of each kind, up to date and empty."""
+    from bot.store.database import Database
+    from bot.store.migrate import migrate
+
+    database = Database(database_url)
+    migrate(database)
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-
-import pytest
 
 from bot.catalog.model import Calendar
 from bot.policy.calendars import is_published
 from bot.schedule.calendars import CalendarWatch
 from bot.store.database import Database
-from bot.store.migrate import migrate
 from tests.support.clock import FakeClock
 from tests.support.rules import a_catalog, utc
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    migrate(database)
-    yield database
-    database.close()
 
 
 async def test_a_missing_year_is_told_thirty_days_ahead(db: Database) -> None:

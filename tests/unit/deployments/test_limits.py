@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -17,15 +16,6 @@ from bot.store.database import Database, Tx
 from bot.store.migrate import migrate
 from tests.support.clock import MONDAY_MORNING
 from tests.support.rules import HERE, a_catalog, a_service
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    migrate(database)
-    yield database
-    database.close()
-
 
 SERVICES = {
     "pay": a_service("pay"),

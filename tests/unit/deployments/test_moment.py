@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-
-import pytest
 
 from bot.deployments.model import State
 from bot.deployments.moment import Moment
 from bot.errors import ProviderUnavailable
 from bot.store import deployments as rows
 from bot.store.database import Database
-from bot.store.migrate import migrate
 from tests.support import FakeClock
 from tests.support.rows import new_deployment
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    migrate(database)
-    yield database
-    database.close()
 
 
 class Counting:

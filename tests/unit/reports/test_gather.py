@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,14 +26,6 @@ from tests.support.rows import new_deployment
 from tests.support.world import World, make_world
 
 WRITTEN = Data(revision="r" * 40, stages=(StageNote(name="test", state="succeeded", seconds=40.0),))
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    one = Database(database_url)
-    migrate(one)
-    yield one
-    one.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,20 +14,11 @@ from bot.schedule.announcements import Announcer, places, window_edges
 from bot.store import holds
 from bot.store.database import Database
 from bot.store.holds import ChatFreeze
-from bot.store.migrate import migrate
 from bot.store.tables import outbox
 from tests.support import FakeClock
 from tests.support.rules import a_catalog, a_freeze, a_service, a_window, utc
 
 QUARTER = timedelta(minutes=15)
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    migrate(database)
-    yield database
-    database.close()
 
 
 def company(**more: Any) -> Catalog:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-
-import pytest
 
 from bot.deployments.train_model import Car, CarState, Data, Train, TrainState
 from bot.store import alerts, trains
 from bot.store.alerts import Alert
 from bot.store.database import Database
-from bot.store.migrate import migrate
 
 AT = datetime(2026, 11, 25, 20, tzinfo=UTC)
 ALERT = Alert("f1", "Slow", "pay", "prod", "p99 is 3 s", AT, AT + timedelta(hours=5))
@@ -28,14 +24,6 @@ TRAIN = Train(
     data=Data(cars=(Car(service="pay"),)),
     created_at=AT,
 )
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    migrate(database)
-    yield database
-    database.close()
 
 
 async def test_an_alert_holds_until_it_ends_is_lifted_or_is_not_heard_of(db: Database) -> None:

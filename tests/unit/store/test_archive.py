@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from sqlalchemy import Table, func, select
 
 from bot.app import Outside
@@ -17,7 +15,6 @@ from bot.store.archive import KEPT
 from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
 from bot.store.deployments import Vote
-from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
 from bot.store.put_away import put_away
 from bot.store.tables import deployments, transitions
@@ -28,14 +25,6 @@ from tests.support.running import running
 from tests.support.world import make_world
 
 LATER = timedelta(days=500)
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    one = Database(database_url)
-    migrate(one)
-    yield one
-    one.close()
 
 
 def ended(tx: Tx, clock: FakeClock, key: str, service: str = "app", state: State = State.SUCCEEDED) -> Deployment:

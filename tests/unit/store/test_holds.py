@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,18 +16,8 @@ from bot.store.alerts import Alert
 from bot.store.database import Database, Tx
 from bot.store.emergencies import Review
 from bot.store.holds import ChatFreeze, Lock
-from bot.store.migrate import migrate
 from tests.support.clock import MONDAY_MORNING
 from tests.support.rows import new_deployment
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    migrate(database)
-    yield database
-    database.close()
-
 
 LOCK = Lock("pay/prod", "olive", "load test", MONDAY_MORNING, MONDAY_MORNING + timedelta(hours=2), exempt=("rollback",))
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
 from bot.store import inbox
 from bot.store.database import Database
-from bot.store.migrate import migrate
 from tests.support import FakeClock
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    one = Database(database_url)
-    migrate(one)
-    yield one
-    one.close()
 
 
 async def put(db: Database, clock: FakeClock, event: str = "e", owner: str = "a") -> int | None:

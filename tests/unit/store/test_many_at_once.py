@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +14,6 @@ from bot.store import deployments as rows
 from bot.store.database import Database, Tx
 from bot.store.deployments import Change, TargetBusy
 from bot.store.inbox import Done, NewIntent
-from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice, Sent
 from bot.store.releases import Release
 from bot.store.tables import deployments
@@ -23,14 +21,6 @@ from tests.support import FakeClock
 from tests.support.rows import new_deployment
 
 LEASE = timedelta(seconds=10)
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    one = Database(database_url)
-    migrate(one)
-    yield one
-    one.close()
 
 
 def claimed(db: Database, clock: FakeClock, *services: str) -> list[Deployment]:

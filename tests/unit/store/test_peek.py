@@ -17,14 +17,6 @@ from tests.support import FakeClock
 
 
 @pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    one = Database(database_url)
-    migrate(one)
-    yield one
-    one.close()
-
-
-@pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Database]:
     one = Database(sqlite_url(tmp_path / "slipway.db"))
     migrate(one)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import func, select, update
 
 from bot.deployments.model import State
@@ -13,20 +11,11 @@ from bot.store import audit, firings, inbox, outbox, retention
 from bot.store import deployments as rows
 from bot.store.audit import AuditEntry
 from bot.store.database import Database, Tx
-from bot.store.migrate import migrate
 from bot.store.outbox import NewNotice, Notice
 from bot.store.tables import deployments, transitions
 from bot.store.tables import outbox as messages
 from tests.support import FakeClock
 from tests.support.rows import new_deployment
-
-
-@pytest.fixture
-def db(database_url: str) -> Iterator[Database]:
-    one = Database(database_url)
-    migrate(one)
-    yield one
-    one.close()
 
 
 def fill(tx: Tx, clock: FakeClock) -> None:
