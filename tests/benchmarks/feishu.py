@@ -22,7 +22,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.benchmarks.catalog_policy import write_catalog
-from tests.benchmarks.process import cpu_seconds, resident
+from tests.benchmarks.process import cpu_seconds, resident, undisturbed
 from tests.benchmarks.slack import COMPILED, p99, run_once, service_of, show
 from tests.fakes.feishu import APP_ID, APP_SECRET, ENCRYPT_KEY, TOKEN, FakeFeishu, sealed
 from tests.support.network import free_port
@@ -137,7 +137,8 @@ async def acknowledged(command: list[str]) -> list[float]:
     """How long a program that answers nobody takes to acknowledge."""
     async with started(command, "svc", answers=False) as load:
         sent = await load.sent(RATE, 100)
-        sent = await load.sent(RATE, 500)
+        with undisturbed():
+            sent = await load.sent(RATE, 500)
     return [took for _, took in sent]
 
 
@@ -224,8 +225,9 @@ class Load:
     async def steady(self, rate: int, count: int) -> tuple[list[float], list[float]]:
         """Commands at an even rate: how long each acknowledgement and each reply took."""
         posts = len(self.feishu.messages)
-        sent = await self.sent(rate, count)
-        await self._answered(posts + count)
+        with undisturbed():
+            sent = await self.sent(rate, count)
+            await self._answered(posts + count)
         # In order: at this rate each is answered long before the next comes.
         numbers = list(self.feishu.messages)[posts:]
         replied = [self.feishu.history[number][0][0] for number in numbers]
