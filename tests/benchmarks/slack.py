@@ -59,6 +59,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 RATE, STEADY, BUSY, BURST = 50, 250, 1500, 500
 SLOW = 0.15
 """Seconds that a slow Slack takes for each call."""
+SETTLED = 0.5
+"""Seconds after which who sends is through with what it did before: to close five hundred connections, for one."""
 FEW = 5_000
 """Past deployments where there are not many."""
 COMPILED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -436,6 +438,7 @@ class Load:
     async def steady(self, rate: int, count: int) -> tuple[list[float], list[float]]:
         """Commands at an even rate: how long each acknowledgement and each first reply took."""
         posts = self._posts()
+        await asyncio.sleep(SETTLED)
         with undisturbed():
             sent = await self._sent(rate, count)
             await self._answered(posts + count)
