@@ -35,6 +35,8 @@ archived_deployments = Table(
     Column("form", Integer, nullable=False, server_default=text("1")),
     Column("record", LargeBinary, nullable=False),
     Index("ix_archived_deployments_target", "service", "environment", "id"),
+    Index("ix_archived_deployments_service", "service", "id"),
+    Index("ix_archived_deployments_environment", "environment", "id"),
 )
 
 _PARTS = {"transitions": transitions, "votes": votes, "messages": outbox}

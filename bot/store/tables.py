@@ -75,6 +75,7 @@ deployments = Table(
     Column("changed_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Index("ix_deployments_target", "service", "environment", "id"),
+    Index("ix_deployments_service", "service", "id"),
     Index("ix_deployments_environment", "environment", "id"),
 )
 

@@ -32,7 +32,14 @@ SERVICES = 500
 FEW = SERVICES * 2
 """One for each target, so that a status has something running to look at on both sides."""
 ROUNDS = 60
-COMMANDS = ("/why {service} prod", "/status {service}", "/history {service} prod", "/history", "/status")
+COMMANDS = (
+    "/why {service} prod",
+    "/status {service}",
+    "/history {service} prod",
+    "/history {service}",
+    "/history",
+    "/status",
+)
 
 FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})

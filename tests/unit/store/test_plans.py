@@ -22,18 +22,35 @@ def db(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-@pytest.mark.parametrize(
+OF_WHAT = pytest.mark.parametrize(
     ("service", "environment"),
     [("", ""), ("pay", ""), ("", "prod"), ("pay", "prod")],
     ids=["all", "service", "environment", "target"],
 )
+
+
+@OF_WHAT
 def test_what_is_open_is_found_among_what_is_open(db: Database, service: str, environment: str) -> None:
     """Not among all that ever was of the target, of which there may be thousands."""
     assert plan(db, lambda tx: rows.open_for(tx, service, environment)) == ["ix_deployments_open"]
 
 
+@OF_WHAT
+def test_the_newest_are_read_in_their_order(db: Database, service: str, environment: str) -> None:
+    """Ten of them, and ten of the archive where these are not enough: neither is sorted out of a whole past."""
+    found = steps(db, lambda tx: rows.history(tx, service, environment))
+    assert not [
+        step for step in found if "TEMP B-TREE" in step or (step.startswith("SCAN") and (service or environment))
+    ]
+
+
 def plan(db: Database, ask: Any) -> list[str]:
     """The indexes that the statements of a question use."""
+    return [step.rpartition("INDEX ")[2].partition(" ")[0] for step in steps(db, ask)]
+
+
+def steps(db: Database, ask: Any) -> list[str]:
+    """How SQLite goes about the statements of a question, a line for each step."""
     asked: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
@@ -44,6 +61,6 @@ def plan(db: Database, ask: Any) -> list[str]:
         ask(tx)
         event.remove(db.engine, "before_cursor_execute", note)
         found = [tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters) for statement, parameters in asked]
-        return [str(row[3]).rpartition("INDEX ")[2].partition(" ")[0] for answer in found for row in answer]
+        return [str(row[3]) for answer in found for row in answer]
 
     return db.run_sync(work)
