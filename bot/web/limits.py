@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.responses import JSONResponse
@@ -118,6 +118,10 @@ class Strangers:
     """
 
     REMEMBERED = 4096
+    PAUSE = 1.0
+    """Seconds that the refusal of one who is shut out takes: a sender in a loop waits, and costs nothing meanwhile."""
+    HELD = 256
+    """Refusals that wait at once, of all addresses; what comes beyond is refused at once."""
 
     def __init__(
         self,
@@ -125,12 +129,15 @@ class Strangers:
         burst: float = 30.0,
         friend_for: float = 600.0,
         now: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """rate, burst: of tries that are not genuine, per address; friend_for: seconds a friend is remembered."""
         self._rate = rate
         self._burst = burst
         self._friend_for = friend_for
         self._now = now
+        self._pause = pause
+        self._held = 0
         self._tries: OrderedDict[str, _Bucket] = OrderedDict()
         self._friends: OrderedDict[str, float] = OrderedDict()
 
@@ -141,6 +148,16 @@ class Strangers:
             return 0.0
         _refill(bucket, self._rate, self._burst, self._now())
         return 0.0 if bucket.tokens >= 1 else (1 - bucket.tokens) / self._rate
+
+    async def hold(self) -> None:
+        """Wait before one who is shut out is told so."""
+        if self._held >= self.HELD:
+            return
+        self._held += 1
+        try:
+            await self._pause(self.PAUSE)
+        finally:
+            self._held -= 1
 
     def failed(self, address: str) -> bool:
         """It was not genuine. Returns whether that is worth a line in the log."""

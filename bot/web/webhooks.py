@@ -45,10 +45,14 @@ class Hook:
 
 
 def webhook_routes(
-    secrets: Mapping[str, str], hooked: Hooked, clock: Clock, lane: Callable[[], Lane] = Lane
+    secrets: Mapping[str, str],
+    hooked: Hooked,
+    clock: Clock,
+    lane: Callable[[], Lane] = Lane,
+    strangers: Strangers | None = None,
 ) -> list[Route]:
     """Routes of the senders that have a secret. secrets: a name of `SENDERS` -> secret; lane: makes one for each."""
-    strangers = Strangers()
+    strangers = strangers or Strangers()
     hooks = [Hook(name, secrets[name], *parts) for name, parts in SENDERS.items() if secrets.get(name)]
     seen: OrderedDict[str, None] = OrderedDict()
     return [
@@ -68,6 +72,7 @@ def _endpoint(
     async def receive(request: Request) -> Response:
         address = request.client.host if request.client is not None else ""
         if wait := strangers.wait(address):
+            await strangers.hold()
             return _later(wait)
         async with lane.room:
             return await heard(request, address)

@@ -156,8 +156,13 @@ async def test_a_broken_sender_harms_itself_alone() -> None:
 
 async def test_a_hostile_sender_is_not_listened_to_any_more() -> None:
     """After thirty forgeries its bodies are not even read, while another address is served."""
-    heard = Counting()
-    asgi = Starlette(routes=webhook_routes({"github": "github-secret"}, heard, utc_now))
+    heard, pauses = Counting(), []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    routes = webhook_routes({"github": "github-secret"}, heard, utc_now, strangers=Strangers(pause=pause))
+    asgi = Starlette(routes=routes)
 
     async def client(address: str) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(asgi, client=(address, 1))
@@ -172,3 +177,21 @@ async def test_a_hostile_sender_is_not_listened_to_any_more() -> None:
     assert statuses[:30] == [401] * 30
     assert set(statuses[35:]) == {429}
     assert len(heard.hints) == 1
+    assert pauses == [Strangers.PAUSE] * (statuses.count(429) + 1)
+
+
+async def test_refusals_that_wait_are_bounded() -> None:
+    """A flood on thousands of connections keeps only so many of them waiting."""
+    over = asyncio.Event()
+    strangers = Strangers(pause=lambda _: over.wait())
+    held = [asyncio.create_task(strangers.hold()) for _ in range(Strangers.HELD + 5)]
+    await asyncio.sleep(0)
+    assert sum(task.done() for task in held) == 5
+    over.set()
+    await asyncio.gather(*held)
+    over.clear()
+    again = asyncio.create_task(strangers.hold())
+    await asyncio.sleep(0)
+    assert not again.done()  # there is room again
+    over.set()
+    await again
