@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from uuid import uuid4
 
 import structlog
 
@@ -22,15 +21,16 @@ from bot.catalog.model import Catalog
 from bot.clock import Clock, Seconds, elapsed, rest_after, until_beat
 from bot.errors import OutcomeUnknown, ProviderError
 from bot.store import deployments as rows
-from bot.store import outbox, senders
+from bot.store import outbox
 from bot.store.batches import Batches
 from bot.store.database import Database, Tx
 from bot.store.outbox import NewNotice, Notice, OutboxRow, Sent
-from bot.store.senders import Hold, Place
+from bot.store.senders import Place
 from notifiers import undelivered
 from notifiers.base import ChatClient, ChatClosed, ChatRejected, ChatUnavailable, FindsPosted, MessageGone, Paced
 from notifiers.card import Message
 from notifiers.codec import digest_of, message_from_json, message_to_json
+from notifiers.places import LEASE, OwnPlaces
 from notifiers.render import View, approval_message, deployment_message, failure_message
 
 log = structlog.get_logger(__name__)
@@ -57,8 +57,6 @@ POLL = 20.0
 """Seconds after which the table is looked at although nobody called."""
 POLL_REPLICAS = 3.5
 """The same where another replica may have died, or its signal been lost."""
-LEASE = timedelta(seconds=10)
-"""How long a silent replica keeps a place to itself."""
 OTHERS = 0.1
 """Seconds between two looks at what other replicas leave behind."""
 ARRIVALS = 0.05
@@ -67,8 +65,6 @@ THEIRS = 1.0
 """Seconds in which a message is left to the replica that stored it, which as a rule sends it at once."""
 MOMENT = 2.0
 """Seconds that an answer waits for its place to take it before it is left to the place's sender."""
-ELSEWHERE = (0.1, 2.0)
-"""Seconds after which a place that another replica sends to is asked for again: at first, and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +101,7 @@ class Outbox:
         """
         self._patience = patience
         self._elapsed = elapsed
-        self._lease = lease
-        self._owner = uuid4().hex
-        self._doubts: dict[tuple[str, str], datetime] = {}
-        self._elsewhere: dict[tuple[str, str], tuple[float, float]] = {}
-        """Places that another replica sends to: when to ask for them again, and how long after the last time."""
         self._called = True
-        self._leases: dict[tuple[str, str], float] = {}
         self._lines: dict[tuple[str, str], deque[tuple[OutboxRow, Message]]] = {}
         self._direct: set[asyncio.Task[None]] = set()
         self._gathered: list[tuple[OutboxRow, _Record]] = []
@@ -129,11 +119,10 @@ class Outbox:
         self._paced = {name: one for name, one in clients.items() if isinstance(one, Paced)}
         self._clock = clock
         self._pace = dict(pace or {})
+        self._own = OwnPlaces(db, clock, elapsed, lease, self._look_all)
         # Of all places in the same moment one commit each, not one for every place.
-        self._asking: Batches[Place, tuple[Hold | None, list[OutboxRow]]] = Batches(self._ask_all)
         self._settling: Batches[_Settled, list[OutboxRow]] = Batches(self._settle_all)
         self._writing: Batches[_Record, None] = Batches(self._write_all)
-        self._leaving: Batches[Place, None] = Batches(self._leave_all)
         self._wanted = asyncio.Event()
         self._senders: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -148,7 +137,9 @@ class Outbox:
             at = self._clock()
             await self._db.run(lambda tx: outbox.forget_holds(tx, at))
         self._task = asyncio.create_task(self._watching())
-        self._renewal = None if self._db.is_sqlite else asyncio.create_task(self._renewing())
+        self._renewal = (
+            None if self._db.is_sqlite else asyncio.create_task(self._own.keep(self._senders, POLL_REPLICAS))
+        )
 
     async def stop(self) -> None:
         """Send what is due for a moment, then stop; the rest stays in the table."""
@@ -251,18 +242,18 @@ class Outbox:
         except Exception:
             log.exception("outbox_stumbled")
             return 5.0
-        self._elsewhere = {row[:2]: self._elsewhere[row[:2]] for row in behind if row[:2] in self._elsewhere}
+        self._own.remember_only((platform, name) for platform, name, _ in behind)
         now, pause = self._clock(), POLL if self._db.is_sqlite else until_beat(POLL_REPLICAS)
         due_at = now if called or self._db.is_sqlite else now - timedelta(seconds=THEIRS)
         for platform, name, first_at in behind:
             place = (platform, name)
             next_at = max(first_at, self._resting.get(place, first_at))
-            tried = self._elsewhere.get(place)
+            left = self._own.wait(place)
             if place in self._senders:
                 self._nudges[place].set()
-            elif tried is not None and (left := tried[0] - self._elapsed()) > 0:
+            elif left is not None and left > 0:
                 pause = min(pause, left)
-            elif next_at > (due_at if tried is None else now):
+            elif next_at > (due_at if left is None else now):
                 pause = min(pause, (next_at - due_at).total_seconds())
             else:
                 self._nudges[place] = asyncio.Event()
@@ -283,7 +274,7 @@ class Outbox:
                     ahead = await self._take(place)
         except asyncio.CancelledError:
             # Perhaps cut in a sending: not let go, so that the next one knows of the doubt.
-            self._leases.pop(place, None)
+            self._own.forget(place)
             raise
         except ProviderError as error:
             log.warning("sender_paused", error=error.message)
@@ -293,8 +284,8 @@ class Outbox:
             await asyncio.sleep(1.0)
         finally:
             if place not in self._unsure.values():  # else the lease runs out, and the next one knows of the doubt
-                await self._leave(place)
-            self._leases.pop(place, None)
+                await self._own.leave(place)
+            self._own.forget(place)
             self._senders.pop(place, None)
             self._called |= self._nudges[place].is_set()
             self._wanted.set()
@@ -302,9 +293,9 @@ class Outbox:
     async def _take(self, place: tuple[str, str]) -> list[OutboxRow]:
         """Be the one replica that sends to this place. Returns what is behind there; nothing if another one is."""
         self._nudges[place].clear()
-        if self._is_fresh(place):
+        if self._own.is_ours(place):
             return await self._db.read(lambda tx: self._look(tx, place))
-        return await self._ask_for(place)
+        return await self._own.take(place)
 
     def _look(self, tx: Tx, place: Place) -> list[OutboxRow]:
         return outbox.due_in(tx, *place, limit=self._ahead(place))
@@ -314,59 +305,6 @@ class Outbox:
 
     def _ahead(self, place: Place) -> int:
         return 1 if self._pace.get(place[0], 0.0) >= SLOW else AHEAD
-
-    def _is_fresh(self, place: tuple[str, str]) -> bool:
-        """Whether no other replica can be sending there; a pause of this process ends it."""
-        return self._db.is_sqlite or self._elapsed() < self._leases.get(place, 0.0)
-
-    async def _ask_for(self, place: tuple[str, str]) -> list[OutboxRow]:
-        at, began = self._clock(), self._elapsed()
-        hold, behind = await self._asking.add(place)
-        if hold is None:
-            self._leases.pop(place, None)
-            pause = min(2 * self._elsewhere.get(place, (0.0, ELSEWHERE[0] / 2))[1], ELSEWHERE[1])
-            self._elsewhere[place] = (self._elapsed() + pause, pause)
-            return []
-        # Half of it, so that what is sent now is answered before the lease ends.
-        self._leases[place] = began + self._lease.total_seconds() / 2
-        self._elsewhere.pop(place, None)
-        if hold.in_doubt:
-            self._doubts[place] = at + timedelta(minutes=1)  # the clocks of replicas differ a little
-        return behind
-
-    async def _ask_all(self, places: Sequence[Place]) -> list[tuple[Hold | None, list[OutboxRow]]]:
-        def work(tx: Tx) -> list[tuple[Hold | None, list[OutboxRow]]]:
-            ours = senders.take(tx, places, self._owner, self._lease)
-            behind = self._look_all(tx, ours)
-            return [(ours.get(place), behind.get(place, [])) for place in places]
-
-        return await self._db.at_once(work)
-
-    async def _renewing(self) -> None:
-        while True:
-            pause = self._lease.total_seconds() / 4
-            # With nothing to renew it wakes together with whoever else looks, well before half a lease is over.
-            await asyncio.sleep(pause if self._leases else until_beat(min(pause * 1.4, POLL_REPLICAS)))
-            await asyncio.gather(*(self._renew(place) for place in list(self._leases)))
-
-    async def _renew(self, place: Place) -> None:
-        try:
-            if place in self._senders:
-                await self._ask_for(place)
-            if place not in self._senders:  # it ended meanwhile
-                await self._leave(place)
-        except Exception as error:  # the lease runs out then, and nothing is sent without one
-            log.warning("place_not_renewed", error=type(error).__name__)
-
-    async def _leave(self, place: Place) -> None:
-        if self._leases.pop(place, None) is None or self._db.is_sqlite:
-            return
-        with contextlib.suppress(ProviderError):
-            await asyncio.shield(self._leaving.add(place))
-
-    async def _leave_all(self, places: Sequence[Place]) -> list[None]:
-        await self._db.run(lambda tx: senders.leave(tx, places, self._owner))
-        return [None] * len(places)
 
     async def _nudged(self, place: tuple[str, str], wait: float) -> None:
         nudge = self._nudges[place]
@@ -456,7 +394,7 @@ class Outbox:
         digest = digest_of(message)
         if digest == row.last_hash and row.ref:
             return Sent(row, row.ref, digest)
-        if not self._is_fresh((row.platform, row.place)):
+        if not self._own.is_ours((row.platform, row.place)):
             return None
         try:
             ref = await self._send(row, message)
@@ -490,7 +428,7 @@ class Outbox:
             behind = await self._settling.add(settled)
         self._unsure.pop(row.id, None)
         if not behind and not doubtful:
-            self._leases.pop(place, None)
+            self._own.forget(place)
         return behind
 
     async def _settle_all(self, settled: Sequence[_Settled]) -> list[list[OutboxRow]]:
@@ -498,7 +436,7 @@ class Outbox:
             _record_all(tx, [one.record for one in settled])
             behind = self._look_all(tx, [one.place for one in settled])
             over = [one.place for one in settled if one.place not in behind and not one.doubtful]
-            senders.leave(tx, over, self._owner)
+            self._own.leave_in(tx, over)
             return [behind.get(one.place, []) for one in settled]
 
         return await (self._db.together(work) if self._db.is_sqlite else self._db.run(work))
@@ -581,7 +519,7 @@ class Outbox:
             if found is not None:
                 await client.edit(row.place, found, message, row.key)
                 return found
-        if unsure and not self._is_fresh((row.platform, row.place)):
+        if unsure and not self._own.is_ours((row.platform, row.place)):
             # Looking took long, or we were paused meanwhile: whoever has the place now may have posted it.
             raise ChatUnavailable("Another replica sends to this place now.")
         ref = await client.post(row.place, message, row.key, row.thread)
@@ -592,7 +530,7 @@ class Outbox:
 
     def _may_be_there(self, row: OutboxRow) -> bool:
         """Whether it may have been posted without our knowing: by us, before our start, or by a lost replica."""
-        doubted = self._doubts.get((row.platform, row.place))
+        doubted = self._own.doubted((row.platform, row.place))
         before_us = row.created_at < self._started_at or (doubted is not None and row.created_at <= doubted)
         return before_us or row.id in self._unsure
 

@@ -24,7 +24,7 @@ from bot.store import audit, inbox
 from bot.store import deployments as rows
 from bot.store.database import Database
 from bot.store.migrate import migrate
-from notifiers import outbox
+from notifiers import outbox, places
 from tests.support import FakeClock
 from tests.support.rows import new_deployment
 from tests.support.world import make_world
@@ -493,7 +493,7 @@ def test_a_dead_replicas_work_waits_fifteen_seconds_at_most() -> None:
     waits = {
         "deployments": settings.lease + settings.replicas,
         "intents": inbox.LEASE + timedelta(seconds=dispatch.MIND),
-        "messages": outbox.LEASE + timedelta(seconds=outbox.POLL_REPLICAS),
+        "messages": places.LEASE + timedelta(seconds=outbox.POLL_REPLICAS),
         "jobs": works.LEASE + timedelta(seconds=jobs.MIND),
     }
     assert {name for name, wait in waits.items() if wait >= timedelta(seconds=15)} == set()
