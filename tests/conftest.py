@@ -83,13 +83,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     """A database of each kind, up to date and empty."""
-    from bot.store.database import Database
-    from bot.store.migrate import migrate
+    from tests.support.databases import migrated
 
-    database = Database(database_url)
-    migrate(database)
-    yield database
-    database.close()
+    with migrated(database_url) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")

@@ -11,15 +11,13 @@ from sqlalchemy import event
 
 from bot.store import deployments as rows
 from bot.store.database import Database, Tx, sqlite_url
-from bot.store.migrate import migrate
+from tests.support.databases import migrated
 
 
 @pytest.fixture
 def db(tmp_path: Path) -> Iterator[Database]:
-    made = Database(sqlite_url(tmp_path / "slipway.db"))
-    migrate(made)
-    yield made
-    made.close()
+    with migrated(sqlite_url(tmp_path / "slipway.db")) as made:
+        yield made
 
 
 OF_WHAT = pytest.mark.parametrize(

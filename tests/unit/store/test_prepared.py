@@ -12,9 +12,9 @@ from sqlalchemy import bindparam, case, insert, select, update
 from sqlalchemy.exc import IntegrityError, MultipleResultsFound, NoResultFound
 
 from bot.store.database import Database, DatabaseUnavailable, Tx, sqlite_url
-from bot.store.migrate import migrate
 from bot.store.prepared import InsertOnce, Prepared
 from bot.store.tables import inbox
+from tests.support.databases import migrated
 from tests.support.postgres import PostgresServer
 
 AT = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=timezone(timedelta(hours=8)))
@@ -25,18 +25,12 @@ VALUES = {"platform": "slack", "kind": "command", "payload": {"text": "发布 pa
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """Each kind of database, up to date and empty."""
     if request.param == "sqlite":
-        yield from opened(sqlite_url(tmp_path / "x.db"))
+        with migrated(sqlite_url(tmp_path / "x.db")) as one:
+            yield one
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    with server.database() as url:
-        yield from opened(url)
-
-
-def opened(url: str) -> Iterator[Database]:
-    db = Database(url)
-    migrate(db)
-    yield db
-    db.close()
+    with server.database() as url, migrated(url) as one:
+        yield one
 
 
 def kept(tx: Tx) -> list[dict[str, Any]]:
@@ -141,10 +135,15 @@ def test_what_is_refused_is_told_as_by_sqlalchemy(db: Database) -> None:
     assert db.run_sync(kept) == []
 
 
-def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Database]:
+    """SQLite alone."""
+    with migrated(sqlite_url(tmp_path / "x.db")) as made:
+        yield made
+
+
+def test_a_full_disk_is_told_in_a_sentence(one: Database) -> None:
     """By the statements that every command runs, too; what people wrote is in no error."""
-    one = Database(sqlite_url(tmp_path / "x.db"))
-    migrate(one)
     prepared = Prepared(insert(inbox))
     pages = one.run_sync(lambda tx: tx.exec_driver_sql("PRAGMA page_count").scalar())
     one.run_sync(lambda tx: tx.exec_driver_sql(f"PRAGMA max_page_count={pages}"))
@@ -152,13 +151,10 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="disk of the database is full") as raised:
         one.run_sync(lambda tx: prepared.run_many(tx, [{**large, "event_id": f"e{number}"} for number in range(9)]))
     assert "secret" not in str(raised.value.__cause__)
-    one.close()
 
 
-def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_commit_that_fails_leaves_nothing_behind(one: Database) -> None:
     """SQLite stays in such a transaction until somebody ends it, and nothing could be written from then on."""
-    one = Database(sqlite_url(tmp_path / "x.db"))
-    migrate(one)
 
     def fails_at_its_end(tx: Tx) -> None:
         tx.exec_driver_sql("CREATE TABLE a (id INTEGER PRIMARY KEY)")
@@ -170,4 +166,3 @@ def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     one.run_sync(lambda tx: Prepared(insert(inbox)).run(tx, {**VALUES, "event_id": "after"}))
     assert [row["event_id"] for row in one.run_sync(kept)] == ["after"]
     assert one.run_sync(lambda tx: tx.exec_driver_sql("SELECT name FROM sqlite_master WHERE name = 'b'").all()) == []
-    one.close()

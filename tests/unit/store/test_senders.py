@@ -11,9 +11,9 @@ from sqlalchemy import func, select
 from bot.clock import utc_now
 from bot.store import senders
 from bot.store.database import Database
-from bot.store.migrate import migrate
 from bot.store.senders import Hold
 from bot.store.tables import senders as table
+from tests.support.databases import migrated
 
 LEASE, OVER = timedelta(seconds=30), timedelta(seconds=-1)
 A, B, C = ("console", "#a"), ("console", "#b"), ("console", "#c")
@@ -22,10 +22,8 @@ SURE, DOUBT = Hold(in_doubt=False), Hold(in_doubt=True)
 
 @pytest.fixture
 def db(postgres_url: str) -> Iterator[Database]:
-    one = Database(postgres_url)
-    migrate(one)
-    yield one
-    one.close()
+    with migrated(postgres_url) as one:
+        yield one
 
 
 def take(db: Database, owner: str, *places: senders.Place, lease: timedelta = LEASE) -> dict[senders.Place, Hold]:
