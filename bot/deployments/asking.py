@@ -7,9 +7,10 @@ it was handed up to needs no event. Messages are keyed, so a look that runs twic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bot.catalog.model import ApprovalRule, Catalog
+from bot.catalog.model import ApprovalRule, Catalog, EmergencyRule
 from bot.clock import Clock
 from bot.deployments import audience, plan
 from bot.deployments.engine import Go, Handler, Outcome, Stay
@@ -54,46 +55,29 @@ class Asking:
 
     async def awaiting_approval(self, seen: Deployment) -> Outcome:
         """Wait for votes, which move the row themselves; end the question when its time is over."""
-        emergency, at = seen.data.emergency, self._clock()
-        if emergency is None or at >= emergency.expires_at:
+        asked, at = seen.data.emergency, self._clock()
+        if asked is None or at >= asked.expires_at:
             return Go(State.EXPIRED, seen.data, note="nobody decided in time")
-        handed = sum(1 for one in self._hand_ups(seen) if one <= at)
-        noted = emergency.model_copy(update={"handed": handed, "reminders": self._reminders(seen, emergency, at)})
-        reminded = noted.reminders > emergency.reminders
-        await self._tell_new(seen, at, reminded=reminded, handed=handed > emergency.handed)
-        data = seen.data.model_copy(update={"emergency": noted})
-        return Stay(self._next_look(seen, noted, at), data)
+        catalog = self._catalog()
+        steps = _Steps.of(rules_of(catalog, seen), asked)
+        handed, reminders = steps.handed_at(at), steps.reminders_at(at, asked.reminders)
+        new = (reminders > asked.reminders, handed > asked.handed)
+        await self._tell_new(catalog, seen, at, reminded=new[0], handed=new[1])
+        until = min(asked.expires_at, at + LOOK, *steps.after(at, reminders))
+        if (handed, reminders) == (asked.handed, asked.reminders):
+            return Stay(until, seen.data)
+        noted = asked.model_copy(update={"handed": handed, "reminders": reminders})
+        return Stay(until, seen.data.model_copy(update={"emergency": noted}))
 
-    def _next_look(self, seen: Deployment, emergency: Emergency, at: datetime) -> datetime:
-        reminder = self._reminder(seen, emergency, emergency.reminders)
-        later = [one for one in (*self._hand_ups(seen), reminder) if one is not None and one > at]
-        return min(emergency.expires_at, at + LOOK, *later)
-
-    def _hand_ups(self, seen: Deployment) -> list[datetime]:
-        asked = seen.data.emergency
-        assert asked is not None
-        rules = [one for one in rules_of(self._catalog(), seen) if isinstance(one, ApprovalRule)]
-        return sorted(asked.asked_at + step.after for rule in rules for step in rule.hand_up)
-
-    def _reminders(self, seen: Deployment, asked: Emergency, at: datetime) -> int:
-        """How many reminders should have been sent by now; those that were slept through are one."""
-        count = asked.reminders
-        while (due := self._reminder(seen, asked, count)) is not None and due <= at:
-            count += 1
-        return count
-
-    def _reminder(self, seen: Deployment, asked: Emergency, count: int) -> datetime | None:
-        """When the one after so many is due; the pauses double, so that nobody is worn out."""
-        pauses = [rule.remind_after for rule in rules_of(self._catalog(), seen) if rule.remind_after]
-        return asked.asked_at + min(pauses) * (2 ** min(count + 1, 20) - 1) if pauses else None
-
-    async def _tell_new(self, seen: Deployment, at: datetime, *, reminded: bool, handed: bool) -> None:
+    async def _tell_new(
+        self, catalog: Catalog, seen: Deployment, at: datetime, *, reminded: bool, handed: bool
+    ) -> None:
         """Ask whoever may answer now and was not asked, and remind those who have not answered.
 
         Nothing is written while there is nothing new: a thousand that only go on waiting cost a reading.
         """
         known = await self._asked.get(seen.id) or frozenset()
-        new = [one for one in audience.asked(self._catalog(), seen, self._platforms, at) if one.key not in known]
+        new = [one for one in audience.asked(catalog, seen, self._platforms, at) if one.key not in known]
         if not (new or reminded or handed):
             return
         if await self._db.together(lambda tx: self._tell(tx, seen, new, at, reminded=reminded, handed=handed)):
@@ -123,6 +107,42 @@ class Asking:
                 content = {"text": text, "card": None}
                 told |= outbox.put(tx, NewNotice(key, platform, place, Notice.MESSAGE, content=content, priority=1), at)
         return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """What happens to an open question as time goes by. hand_ups: when, in order; pause: before the first reminder."""
+
+    asked_at: datetime
+    hand_ups: tuple[datetime, ...]
+    pause: timedelta | None
+
+    @classmethod
+    def of(cls, rules: Sequence[EmergencyRule | ApprovalRule], asked: Emergency) -> _Steps:
+        """Of the rules that it was asked under."""
+        hand_ups = [
+            asked.asked_at + step.after for one in rules if isinstance(one, ApprovalRule) for step in one.hand_up
+        ]
+        pauses = [one.remind_after for one in rules if one.remind_after]
+        return cls(asked.asked_at, tuple(sorted(hand_ups)), min(pauses, default=None))
+
+    def handed_at(self, at: datetime) -> int:
+        """How often it was handed up by then."""
+        return sum(1 for one in self.hand_ups if one <= at)
+
+    def reminders_at(self, at: datetime, sent: int) -> int:
+        """How many reminders should have been sent by then; those that were slept through are one."""
+        while (due := self._reminder(sent)) is not None and due <= at:
+            sent += 1
+        return sent
+
+    def after(self, at: datetime, reminders: int) -> list[datetime]:
+        """What comes after that instant, when so many reminders were sent."""
+        return [one for one in (*self.hand_ups, self._reminder(reminders)) if one is not None and one > at]
+
+    def _reminder(self, count: int) -> datetime | None:
+        """When the one after so many is due; the pauses double, so that nobody is worn out."""
+        return self.asked_at + self.pause * (2 ** min(count + 1, 20) - 1) if self.pause is not None else None
 
 
 def reminder_text(catalog: Catalog, seen: Deployment, asked: Emergency, at: datetime) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from bot.catalog.model import Kind
 from bot.deployments.model import Deployment, State
 from bot.store.database import Tx
-from bot.store.deployments import KINDS, _deployment
+from bot.store.deployments import KINDS, READ, as_deployment
 from bot.store.tables import deployments, transitions
 
 PAGE = 500
@@ -30,13 +30,13 @@ class Good:
 def ended(tx: Tx, start: datetime, end: datetime, after: int = 0, limit: int = PAGE) -> list[Deployment]:
     """Deployments that ended in `[start, end)` with a number above `after`, oldest first; builds alone are none."""
     query = (
-        select(deployments)
+        select(*READ)
         .where(deployments.c.ended_at >= start, deployments.c.ended_at < end, deployments.c.id > after)
         .where(deployments.c.kind != Kind.BUILD.value)
         .order_by(deployments.c.id)
         .limit(limit)
     )
-    return [_deployment(row) for row in tx.execute(query)]
+    return [as_deployment(row) for row in tx.execute(query)]
 
 
 def paths(tx: Tx, ids: Collection[int]) -> Mapping[int, Sequence[tuple[State, datetime]]]:

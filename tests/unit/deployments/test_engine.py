@@ -113,7 +113,7 @@ async def test_what_reading_leads_to_is_on_record_before_anything_is_done(bench:
 
     def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         nonlocal changes
-        changes += "UPDATE deployments AS d" in statement
+        changes += "state = v.state" in statement
 
     async def writing(seen: Deployment) -> Outcome:
         recorded = await bench.db.read(lambda tx: rows.get(tx, seen.id))
