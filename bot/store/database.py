@@ -8,10 +8,11 @@ outside world.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -291,20 +292,47 @@ def _once(engine: Engine | Kept, fn: Callable[[Tx], T], read_only: bool) -> T:
             connection.info.pop(LAST, None)
             value = fn(connection)
             _do_last(connection)
-            _send_signals(connection)
+            if read_only:
+                connection.rollback()
+                return value
+            with _at_one_go(connection):
+                _do_last(connection, with_locks=True)
+                _send_signals(connection)
+                _commit(connection)
         except BaseException:
             connection.rollback()
             raise
-        if read_only:
-            connection.rollback()
-            return value
-        try:
-            connection.commit()
-        except DBAPIError as error:
-            # The server may have committed before the answer was lost, so this must not be run again blindly.
-            error.in_commit = True  # type: ignore[attr-defined]
-            raise
         return value
+
+
+def _commit(connection: Connection) -> None:
+    try:
+        connection.commit()
+    except DBAPIError as error:
+        # The server may have committed before the answer was lost, so this must not be run again blindly.
+        error.in_commit = True  # type: ignore[attr-defined]
+        raise
+
+
+@contextlib.contextmanager
+def _at_one_go(connection: Connection) -> Iterator[None]:
+    """What locks something that all transactions need is sent together with the commit.
+
+    So others wait for the server alone, never for this process, which may be held up at any time.
+    """
+    driver: Any = connection.connection.driver_connection
+    if LAST not in connection.info or connection.dialect.name == "sqlite" or driver.autocommit:
+        yield
+        return
+    is_over = False
+    try:
+        with driver.pipeline():
+            yield
+            is_over = True
+    except connection.dialect.loaded_dbapi.Error:
+        if not is_over:
+            raise
+        connection.invalidate()  # It was committed; only the way back from the pipeline broke.
 
 
 def at_end(tx: Tx, work: Callable[[Tx, list[Any]], None], item: object, rank: int = 0) -> None:
@@ -315,11 +343,14 @@ def at_end(tx: Tx, work: Callable[[Tx, list[Any]], None], item: object, rank: in
     tx.info.setdefault(LAST, {}).setdefault((rank, work), []).append(item)
 
 
-def _do_last(connection: Connection) -> None:
+def _do_last(connection: Connection, with_locks: bool = False) -> None:
     """What asked to be done once at the end, however many works the transaction holds."""
-    waiting = connection.info.pop(LAST, None)
-    for rank, work in sorted(waiting or (), key=itemgetter(0)):
-        work(connection, waiting[rank, work])
+    waiting = connection.info.get(LAST, {})
+    for rank, work in sorted(waiting, key=itemgetter(0)):
+        if with_locks or rank == 0:
+            work(connection, waiting.pop((rank, work)))
+    if not waiting:
+        connection.info.pop(LAST, None)
 
 
 def _send_signals(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import InternalError, ProgrammingError
 from bot.errors import SlipwayError
 from bot.store.database import Database, Tx
 
-HEAD = "0014"
+HEAD = "0015"
 """The newest revision in migrations/versions; a test keeps it true, so that a start need not load Alembic to know."""
 
 

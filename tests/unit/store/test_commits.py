@@ -1,0 +1,133 @@
+"""What all transactions need is held for as long as PostgreSQL takes, and never while a process does something else."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, insert, text
+
+from bot.store import audit, console
+from bot.store.audit import AuditEntry
+from bot.store.console import NewConsoleMessage
+from bot.store.database import Database, Tx
+from bot.store.signals import Topic, announce
+from bot.store.tables import audit_head
+from tests.support.databases import migrated
+
+ENTRY = AuditEntry(datetime(2026, 11, 26, tzinfo=UTC), "owner", "command", "/deploy pay prod", "accepted")
+
+
+@pytest.fixture
+def db(postgres_url: str) -> Iterator[Database]:
+    with migrated(postgres_url) as one:
+        yield one
+
+
+@dataclass
+class Stopping:
+    """Between a process and PostgreSQL: from the message with these bytes on, the process sends no more."""
+
+    url: str
+    after: bytes
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ending: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: str) -> None:
+        """Pass both ways on."""
+        answers, questions = await asyncio.open_unix_connection(server)
+        back = asyncio.create_task(_pass_on(answers, writer))
+        while said := await reader.read(65536):
+            if not self.stopped.is_set():
+                questions.write(said)
+            if self.after in said:
+                self.stopped.set()
+                self.ending.add(asyncio.create_task(self._end(questions)))
+        questions.close()
+        await back
+
+    async def _end(self, questions: asyncio.StreamWriter) -> None:
+        await self.ended.wait()
+        questions.close()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while said := await reader.read(65536):
+        writer.write(said)
+    writer.close()
+
+
+@asynccontextmanager
+async def stopping(url: str, after: bytes) -> AsyncIterator[Stopping]:
+    """An address of the same database, over which a process stops."""
+    address, _, server = url.partition("?host=")
+    with tempfile.TemporaryDirectory() as directory:
+        made = Stopping(f"{address}?host={directory}", after)
+        path = Path(directory) / ".s.PGSQL.5432"
+        listening = await asyncio.start_unix_server(
+            lambda reader, writer: made.serve(reader, writer, f"{server}/{path.name}"), path
+        )
+        try:
+            yield made
+        finally:
+            listening.close()
+
+
+def write_down(tx: Tx) -> None:
+    """As every command does: its entry, and a signal to the other replicas."""
+    announce(tx, Topic.OUTBOX)
+    audit.append_at_end(tx, ENTRY)
+
+
+async def test_whoever_stops_at_the_end_of_the_chain_holds_nobody_up(db: Database, postgres_url: str) -> None:
+    """Paused right after it sent its entry, it is on record, and the others go on at once."""
+    async with stopping(postgres_url, after=b"audit_append") as between:
+        paused = Database(between.url)
+        writing = asyncio.create_task(paused.run(write_down))
+        await between.stopped.wait()
+        await db.run(write_down)
+        assert await db.read(audit.verify) == (2, "")
+        between.ended.set()
+        await writing
+        paused.close()
+
+
+async def test_a_chain_that_refuses_undoes_the_rest(db: Database) -> None:
+    """Its error is met with the commit; nothing of the transaction stays, and the next one goes on as usual."""
+
+    def work(tx: Tx) -> None:
+        tx.execute(text("CREATE TABLE made (x integer)"))
+        write_down(tx)
+
+    head = await db.read(lambda tx: tx.execute(audit_head.select()).one())
+    await db.run(lambda tx: tx.execute(delete(audit_head)))
+    for _ in range(12):  # more often than there are connections
+        with pytest.raises(Exception, match="query returned no rows"):
+            await db.run(work)
+    await db.run(lambda tx: tx.execute(insert(audit_head).values(**head._mapping)))
+    await db.run(work)
+    assert await db.read(audit.verify) == (1, "")
+
+
+async def test_consoles_numbers_wait_for_no_disk(db: Database) -> None:
+    """Within the transaction that takes one, from there on, and in no other."""
+
+    def setting(tx: Tx) -> str:
+        return str(tx.execute(text("SHOW synchronous_commit")).scalar_one())
+
+    def work(tx: Tx) -> list[str]:
+        tx.execute(text("SET LOCAL synchronous_commit = on"))  # tests wait for no disk at all
+        before = setting(tx)
+        console.add_all(tx, [(NewConsoleMessage("#a", "owner", "hello", dedupe_key="1"), ENTRY.at)])
+        return [before, setting(tx)]
+
+    tests_own = await db.run(setting)
+    assert await db.run(work) == ["on", "off"]
+    assert await db.run(setting) == tests_own
