@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -54,6 +54,10 @@ PATIENCE = timedelta(minutes=30)
 LATER = "taken; it is tried again"
 
 
+Send = Callable[[NewNotice, Message, datetime, "asyncio.Future[OutboxRow | None]"], None]
+"""Sends a message while it is stored, and is told since when it may have been posted, and then its row, if it has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of an intent. status: as HTTP says it; code: a reason code for the audit."""
@@ -67,18 +71,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An answer on record. is_held: its message is sent from here as soon as it is stored."""
+    """An answer on record. is_held: its message is sent from here. received_at: when its intent came.
+
+    That is the date of its message as well: whoever finds it after a crash has to look for it from then on.
+    """
 
     done: inbox.Done
     entry: AuditEntry
     notice: NewNotice | None
     is_held: bool
+    received_at: datetime
 
     def leave(self, tx: Tx) -> OutboxRow | None:
         """The audit entry and the message; the message's row, if it is sent from here."""
         audit.append_at_end(tx, self.entry)
         if self.notice is not None and self.is_held:
-            return outbox.put_held(tx, self.notice, self.done.at, self.done.at + HELD)
+            return outbox.put_held(tx, self.notice, self.received_at, self.done.at + HELD)
         if self.notice is not None:
             outbox.put_fresh(tx, self.notice, self.done.at)
         return None
@@ -111,11 +119,11 @@ class Dispatcher:
         self._on_reply: list[Any] = []
         self._others: dict[str, Callable[[InboxRow], Awaitable[Answer]]] = {}
         self._watchers: list[Callable[[InboxRow, Answer, float], None]] = []
-        self._send: Callable[[OutboxRow, Message], None] | None = None
+        self._send: Send | None = None
         self._direct: frozenset[str] = frozenset()
 
-    def send_by(self, send: Callable[[OutboxRow, Message], None], platforms: Collection[str]) -> None:
-        """Have answers on these platforms handed to `send` as soon as they are stored, without a look at the table."""
+    def send_by(self, send: Send, platforms: Collection[str]) -> None:
+        """Have answers on these platforms handed to `send` while they are stored, without a look at the table."""
         self._send, self._direct = send, frozenset(platforms)
 
     def also(self, kind: str, work: Callable[[InboxRow], Awaitable[Answer]]) -> None:
@@ -403,17 +411,31 @@ class Dispatcher:
         send = self._send if notice is not None and row.platform in self._direct else None
 
         done = inbox.Done(row.id, answer.outcome, answer.text, at)
-        record = _Record(done, entry, notice, send is not None)
-        if self._tools.db.is_sqlite:
-            (held,) = await self._record_all([record])
+        record = _Record(done, entry, notice, send is not None, row.received_at)
+        if notice is not None and send is not None:
+            await self._record_and_send(record, notice, _said(row, answer), send)
+        elif self._tools.db.is_sqlite:
+            await self._record_all([record])
         else:
-            held = await self._recording.add(record)
+            await self._recording.add(record)
         for watcher in self._watchers:
             watcher(row, answer, (self._tools.clock() - row.received_at).total_seconds())
-        if held is not None and send is not None:
-            send(held, _said(row, answer))
         for listener in self._on_reply if notice is not None and send is None else ():
             listener()
+
+    async def _record_and_send(self, record: _Record, notice: NewNotice, message: Message, send: Send) -> None:
+        """Both at once, for who asked waits for no second commit: should this one fail, it is all done again.
+
+        What was posted by then is found by its key, and shows what came of it then.
+        """
+        stored: asyncio.Future[OutboxRow | None] = asyncio.get_running_loop().create_future()
+        send(notice, message, record.received_at, stored)
+        held: OutboxRow | None = None
+        try:
+            (held,) = await self._record_all([record])
+        finally:
+            if not stored.done():
+                stored.set_result(held)
 
     async def _record_all(self, records: Sequence[_Record]) -> list[OutboxRow | None]:
         def work(tx: Tx) -> list[OutboxRow | None]:

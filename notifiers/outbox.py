@@ -76,6 +76,16 @@ class _Settled:
     doubtful: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A message that is being stored. since: not posted before; stored: its row; None: it was not stored."""
+
+    notice: NewNotice
+    message: Message
+    since: datetime
+    stored: asyncio.Future[OutboxRow | None]
+
+
 class Outbox:
     """One sender per place, so that messages of a place keep their order and a slow place delays only itself."""
 
@@ -102,7 +112,9 @@ class Outbox:
         self._patience = patience
         self._elapsed = elapsed
         self._called = True
-        self._lines: dict[tuple[str, str], deque[tuple[OutboxRow, Message]]] = {}
+        self._lines: dict[tuple[str, str], deque[_Coming]] = {}
+        self._early: set[str] = set()
+        """Keys of messages whose posting began before they were stored, until it is written down that they arrived."""
         self._direct: set[asyncio.Task[None]] = set()
         self._gathered: list[tuple[OutboxRow, _Record]] = []
         self._unsure: dict[int, tuple[str, str]] = {}
@@ -178,45 +190,71 @@ class Outbox:
         self._soon = None
         self._call()
 
-    def send(self, row: OutboxRow, message: Message) -> None:
-        """Send a stored and held message at once, in order with the others of its place that came this way."""
-        place = (row.platform, row.place)
+    def send(
+        self, notice: NewNotice, message: Message, since: datetime, stored: asyncio.Future[OutboxRow | None]
+    ) -> None:
+        """Send a message while it is stored and held, in order with the others of its place that came this way."""
+        place, coming = (notice.platform, notice.place), _Coming(notice, message, since, stored)
         if place in self._lines:
-            self._lines[place].append((row, message))
+            self._lines[place].append(coming)
             return
-        self._lines[place] = deque([(row, message)])
-        task = asyncio.create_task(self._line(place))
-        self._direct.add(task)
-        task.add_done_callback(self._direct.discard)
+        self._lines[place] = deque([coming])
+        self._keep(asyncio.create_task(self._line(place)))
 
     async def _line(self, place: tuple[str, str]) -> None:
         """Send what was handed over; what cannot go now is left to the sender of the place."""
         line = self._lines[place]
         try:
             while line and self._db.is_sqlite and place not in self._resting:
-                row, message = line[0]
-                if (hold := self._hold(row)) > 0:
+                if (hold := self._hold_of(*place)) > 0:
                     # A moment is waited for here: to give it back costs more than all else about it.
                     if hold > MOMENT:
                         break
                     await asyncio.sleep(hold)
-                    continue
-                overdue = row.next_at <= self._clock()  # then the sender of the place may have it
-                if not overdue:
-                    record = await self._deliver(row, message)
-                    if record is None:
-                        break
-                    self._gather(row, record)
-                line.popleft()
+                elif await self._send_coming(line[0]):
+                    line.popleft()
+                else:
+                    break
         except ProviderError as error:
             log.warning("answer_left_to_the_outbox", error=error.message)
         finally:
             del self._lines[place]
-            if line:
+            left = [row for coming in line if (row := await coming.stored) is not None]
+            if left:
                 at = self._clock()
                 with contextlib.suppress(ProviderError):
-                    await self._db.run(lambda tx: outbox.let_go(tx, [row for row, _ in line], at))
+                    await self._db.run(lambda tx: outbox.let_go(tx, left, at))
                 self._call()
+
+    async def _send_coming(self, coming: _Coming) -> bool:
+        """Post it while it is stored. False: not now."""
+        notice, posting = coming.notice, None
+        if coming.since >= self._started_at and notice.key not in self._early:  # else it is looked for first
+            posting = asyncio.create_task(self._post_early(notice, coming.message))
+        try:
+            row = await coming.stored
+            if row is None:  # It is done again, and what was posted is found then.
+                if posting is not None:
+                    await asyncio.gather(posting, return_exceptions=True)
+                return True
+            if posting is None and row.next_at <= self._clock():
+                return True  # the sender of the place may have it
+            record = await self._deliver(row, coming.message, posting)
+        finally:
+            if posting is not None:
+                posting.cancel()
+        if record is not None:
+            self._gather(row, record)
+        return record is not None
+
+    async def _post_early(self, notice: NewNotice, message: Message) -> str:
+        said = self._speak(notice.platform, notice.place, message)
+        self._early.add(notice.key)
+        try:
+            return await self._clients[notice.platform].post(notice.place, said, notice.key, notice.thread)
+        except (ChatUnavailable, ChatRejected):
+            self._early.discard(notice.key)
+            raise
 
     async def _watching(self) -> None:
         while True:
@@ -361,8 +399,11 @@ class Outbox:
 
     def _hold(self, row: OutboxRow) -> float:
         """Seconds the platform wants us to wait before this message."""
-        paced = self._paced.get(row.platform)
-        return paced.hold(row.place, bool(row.ref)) if paced is not None else 0.0
+        return self._hold_of(row.platform, row.place, edit=bool(row.ref))
+
+    def _hold_of(self, platform: str, place: str, edit: bool = False) -> float:
+        paced = self._paced.get(platform)
+        return paced.hold(place, edit) if paced is not None else 0.0
 
     async def _sum_up(self, place: tuple[str, str], held: list[OutboxRow], wait: float) -> None:
         """Say in one new message how deployments ended whose cards cannot be edited soon enough."""
@@ -386,8 +427,13 @@ class Outbox:
         self._late.clear()
         self._nudges[place].set()
 
-    async def _deliver(self, row: OutboxRow, direct: Message | None = None) -> _Record | None:
-        """Send one message. Returns what is to be written down of it; None: not now. direct: its content, if known."""
+    async def _deliver(
+        self, row: OutboxRow, direct: Message | None = None, posting: asyncio.Task[str] | None = None
+    ) -> _Record | None:
+        """Send one message. Returns what is to be written down of it; None: not now.
+
+        direct: its content, if known. posting: it is being posted already.
+        """
         message = self._spoken(row, direct) if direct is not None else await self._render(row)
         if message is None:
             return lambda tx: outbox.bury(tx, row, "nothing to show")
@@ -397,7 +443,7 @@ class Outbox:
         if not self._own.is_ours((row.platform, row.place)):
             return None
         try:
-            ref = await self._send(row, message)
+            ref = await (posting if posting is not None else self._send(row, message))
         except ChatUnavailable as error:
             await self._later(row, error)
             return None
@@ -426,7 +472,7 @@ class Outbox:
             (behind,) = await self._settle_all([settled])
         else:
             behind = await self._settling.add(settled)
-        self._unsure.pop(row.id, None)
+        self._arrived(row)
         if not behind and not doubtful:
             self._own.forget(place)
         return behind
@@ -472,7 +518,12 @@ class Outbox:
             log.warning("arrivals_not_recorded", error=error.message)
             return
         for row, _ in done:
-            self._unsure.pop(row.id, None)
+            self._arrived(row)
+
+    def _arrived(self, row: OutboxRow) -> None:
+        """It is written down what became of it."""
+        self._unsure.pop(row.id, None)
+        self._early.discard(row.key)
 
     async def _write_all(self, records: Sequence[_Record]) -> list[None]:
         await self._db.run(lambda tx: _record_all(tx, records))
@@ -532,7 +583,7 @@ class Outbox:
         """Whether it may have been posted without our knowing: by us, before our start, or by a lost replica."""
         doubted = self._own.doubted((row.platform, row.place))
         before_us = row.created_at < self._started_at or (doubted is not None and row.created_at <= doubted)
-        return before_us or row.id in self._unsure
+        return before_us or row.id in self._unsure or row.key in self._early
 
     async def _render(self, row: OutboxRow) -> Message | None:
         if row.kind is Notice.MESSAGE:
