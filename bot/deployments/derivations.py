@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -15,11 +16,19 @@ from bot.policy.case import relevant
 from bot.policy.decide import decide
 from bot.policy.model import Facts, PolicyRequest, Reason, Verdict
 
-_REQUEST = TypeAdapter(PolicyRequest)
-_FACTS = TypeAdapter(Facts)
-
 ASKED, STARTED, WRITTEN = "asked", "started", "written"
 """When the rules were asked: at the request, at the start, and before Git was written."""
+
+
+# Made with the first verdict that is kept, not with the module, which every start loads.
+@cache
+def _request() -> TypeAdapter[PolicyRequest]:
+    return TypeAdapter(PolicyRequest)
+
+
+@cache
+def _facts() -> TypeAdapter[Facts]:
+    return TypeAdapter(Facts)
 
 
 def derive(
@@ -31,8 +40,8 @@ def derive(
         at=at,
         catalog=catalog.digest,
         commit=catalog.commit,
-        request=_REQUEST.dump_python(request, mode="json"),
-        facts=_FACTS.dump_python(relevant(catalog, request, facts), mode="json"),
+        request=_request().dump_python(request, mode="json"),
+        facts=_facts().dump_python(relevant(catalog, request, facts), mode="json"),
         people=_people(catalog, request.service),
         outcome=verdict.outcome.value,
         reasons=notes_of(verdict.reasons),
@@ -48,19 +57,19 @@ def noted(data: Data, derivation: Derivation) -> Data:
 
 def again(catalog: Catalog, derivation: Derivation) -> Verdict:
     """The verdict of a catalog on the same request, facts, people and instant."""
-    request = _REQUEST.validate_python(derivation.request)
-    facts = _FACTS.validate_python(derivation.facts)
+    request = _request().validate_python(derivation.request)
+    facts = _facts().validate_python(derivation.facts)
     return decide(_with_people(catalog, request.service, derivation.people), request, facts, derivation.at)
 
 
 def request_in(derivation: Derivation) -> PolicyRequest:
     """What was asked."""
-    return _REQUEST.validate_python(derivation.request)
+    return _request().validate_python(derivation.request)
 
 
 def facts_in(derivation: Derivation) -> Facts:
     """What stood beside the rules."""
-    return _FACTS.validate_python(derivation.facts)
+    return _facts().validate_python(derivation.facts)
 
 
 def notes_of(reasons: tuple[Reason, ...]) -> tuple[ReasonNote, ...]:

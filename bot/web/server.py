@@ -8,8 +8,9 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 
-import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from bot.errors import SlipwayError
 
@@ -22,8 +23,8 @@ TICK = 2.0
 """Seconds between two looks at the clock, for the date that answers carry."""
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
+class _Server(Server):
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.ending = asyncio.Event()
 
@@ -68,7 +69,7 @@ async def serve(
 
     on_ready: called when requests are answered; on_stop: called first of all at the end, to end open streams.
     """
-    config = uvicorn.Config(
+    config = Config(
         asgi,
         lifespan="off",
         ws="none",
