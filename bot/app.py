@@ -770,9 +770,9 @@ class App:
         if self.feishu_adapter is not None:
             await self.feishu_adapter.start()
         await self.outbox.start()
-        if await self.db.read(rows.is_any_open):
-            load_now(LOADED_SOON)  # what is on its way goes on at once
         await self.engine.start()
+        if await self.db.read(rows.is_any_open):
+            load_now(LOADED_SOON)  # what is on its way goes on at once; meanwhile the engine reads it
         self.signals.start()
         await self.dispatcher.start()
         self.jobs.start()

@@ -137,6 +137,7 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         if self._db.is_sqlite:
             await self._db.run(rows.forget_leases)
+        self._poked.set()
         self._tasks = [asyncio.create_task(self._claiming()), asyncio.create_task(self._renewing())]
 
     async def stop(self, grace: float = 2.0) -> None:

@@ -95,6 +95,22 @@ async def test_states_follow_each_other_and_are_written_down(bench: Bench) -> No
     assert await bench.db.read(lambda tx: rows.holder(tx, "app", "prod")) is None
 
 
+async def test_what_is_due_at_a_start_is_claimed_at_once(bench: Bench) -> None:
+    """Without asking first whether there is anything, which waits for others who ask."""
+    asked: list[str] = []
+
+    async def queued(seen: Deployment) -> Outcome:
+        return Go(State.SUCCEEDED, seen.data)
+
+    await bench.create()
+    if bench.db.is_sqlite:
+        return  # where asking is a reading in this very process
+    event.listen(bench.db.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    async with bench.engine(queued=queued):
+        await bench.until(lambda row: row.state.is_final)
+    assert next(one for one in asked if "wake_at <=" in one).startswith("WITH chosen")
+
+
 async def _through(seen: Deployment) -> Outcome | None:
     """Reading leads from the queue to the point where Git is written, and no further."""
     if seen.state is State.QUEUED:
@@ -392,11 +408,13 @@ async def test_a_poisonous_row_ends_in_the_open(bench: Bench) -> None:
     await bench.create(state=State.BUILDING)
     await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
     async with bench.engine(building=building) as engine:
-        for _ in range(40):
+
+        def is_over(row: Deployment) -> bool:
             bench.clock.advance(timedelta(minutes=1))
             engine.poke(1)
-            await asyncio.sleep(0.05)
-        seen = await bench.until(lambda row: row.state.is_final)
+            return row.state.is_final
+
+        seen = await bench.until(is_over)
     assert calls == 5
     assert seen.data.failure is not None
     assert "Slipway itself stumbled" in seen.data.failure.message
