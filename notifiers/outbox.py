@@ -332,8 +332,12 @@ class Outbox:
         """Be the one replica that sends to this place. Returns what is behind there; nothing if another one is."""
         self._nudges[place].clear()
         if self._own.is_ours(place):
-            return await self._db.read(lambda tx: self._look(tx, place))
-        return await self._own.take(place)
+            behind = await self._db.read(lambda tx: self._look(tx, place))
+        else:
+            behind = await self._own.take(place)
+        if not behind and self._own.is_ours(place):
+            self._own.settled(place)
+        return behind
 
     def _look(self, tx: Tx, place: Place) -> list[OutboxRow]:
         return outbox.due_in(tx, *place, limit=self._ahead(place))
@@ -474,6 +478,7 @@ class Outbox:
             behind = await self._settling.add(settled)
         self._arrived(row)
         if not behind and not doubtful:
+            self._own.settled(place)
             self._own.forget(place)
         return behind
 

@@ -114,9 +114,16 @@ class OwnPlaces:
         """It is not ours any more, or another replica shall know of a doubt when the lease has run out."""
         self._until.pop(place, None)
 
+    def settled(self, place: Place) -> None:
+        """Nothing is behind there: nothing of what a lost replica may have posted is left to be looked for."""
+        self._doubts.pop(place, None)
+
     async def leave(self, place: Place) -> None:
-        """Let another replica have it at once."""
-        if self._until.pop(place, None) is None or self._db.is_sqlite:
+        """Let another replica have it at once; with a doubt that is not settled, when the lease has run out.
+
+        Only so does whoever has it next know of the doubt, should we not be the ones.
+        """
+        if self._until.pop(place, None) is None or self._db.is_sqlite or place in self._doubts:
             return
         with contextlib.suppress(ProviderError):
             await asyncio.shield(self._leaving.add(place))

@@ -329,10 +329,11 @@ def _at_one_go(connection: Connection) -> Iterator[None]:
         with driver.pipeline():
             yield
             is_over = True
-    except connection.dialect.loaded_dbapi.Error:
+    except connection.dialect.loaded_dbapi.Error as error:
+        # Either it was committed, and only the way back broke, or nothing of the end was sent: then it is run again.
+        connection.invalidate()
         if not is_over:
-            raise
-        connection.invalidate()  # It was committed; only the way back from the pipeline broke.
+            raise OperationalError("COMMIT", None, error, connection_invalidated=True) from error
 
 
 def at_end(tx: Tx, work: Callable[[Tx, list[Any]], None], item: object, rank: int = 0) -> None:

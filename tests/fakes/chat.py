@@ -54,9 +54,10 @@ class FakeChat:
 
 @dataclass
 class ForgetfulChat(FakeChat):
-    """As Slack: a repeat of a key is a second message, but what was posted can be searched for."""
+    """As Slack: a repeat of a key is a second message; what was posted can be searched for, unless it is `blind`."""
 
     posted: dict[str, str] = field(default_factory=dict)
+    blind: int = 0
 
     async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
         await self._fault(place, "post", message)
@@ -67,4 +68,7 @@ class ForgetfulChat(FakeChat):
         return ref
 
     async def find(self, place: str, key: str, thread: str, since: datetime) -> str | None:
+        if self.blind:
+            self.blind -= 1
+            raise ChatUnavailable("it does not search now")
         return self.posted.get(key)

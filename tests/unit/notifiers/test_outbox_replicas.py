@@ -23,13 +23,15 @@ from tests.fakes.chat import ForgetfulChat
 from tests.support import FakeClock
 from tests.support.world import make_world
 
+LEASE = timedelta(seconds=2)
+
 
 class Replica:
     """One process: its own connections and its own outbox, and the same chat as the others."""
 
     def __init__(self, url: str, catalog: Catalog, chat: ForgetfulChat) -> None:
         self.db = Database(url)
-        self.outbox = Outbox(self.db, lambda: catalog, {"console": chat}, utc_now)
+        self.outbox = Outbox(self.db, lambda: catalog, {"console": chat}, utc_now, lease=LEASE)
 
     async def stop(self) -> None:
         await self.outbox.stop()
@@ -94,6 +96,25 @@ async def test_what_a_dead_replica_may_have_posted_is_looked_for(bench: Bench) -
     await bench.chat.post("#a", Message("hello"), "hello")
     await bench.db.run(died)
     await survivor.start()
+    await bench.quiet()
+    assert bench.chat.shown == {"#a": ["hello"]}
+
+
+async def test_a_doubt_outlives_whoever_could_not_settle_it(bench: Bench) -> None:
+    """The next one could not search either, and ended: whoever comes then has to know of the doubt as well."""
+    for replica in bench.replicas:
+        replica.outbox._started_at -= timedelta(hours=1)  # both have been running for long
+    await bench.put("hello")
+    await bench.chat.post("#a", Message("hello"), "hello")
+    await bench.db.run(lambda tx: senders.take(tx, [("console", "#a")], "dead", timedelta(milliseconds=1)))
+    bench.chat.blind = 1
+    second, third = (replica.outbox for replica in bench.replicas)
+    await second.start()
+    async with asyncio.timeout(10):
+        while bench.chat.blind or second._senders:
+            await asyncio.sleep(0.01)
+    await second.stop()
+    await third.start()
     await bench.quiet()
     assert bench.chat.shown == {"#a": ["hello"]}
 

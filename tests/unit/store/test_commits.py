@@ -116,6 +116,23 @@ async def test_a_chain_that_refuses_undoes_the_rest(db: Database) -> None:
     assert await db.read(audit.verify) == (1, "")
 
 
+async def test_a_connection_that_is_lost_before_the_end_is_replaced(db: Database) -> None:
+    """Nothing was committed, so the whole of it is done again."""
+    runs = 0
+
+    def work(tx: Tx) -> None:
+        nonlocal runs
+        runs += 1
+        write_down(tx)
+        tx.execute(text("SELECT 1"))
+        if runs == 1:
+            tx.connection.driver_connection.close()  # type: ignore[union-attr]
+
+    await db.run(work)
+    assert runs == 2
+    assert await db.read(audit.verify) == (1, "")
+
+
 async def test_consoles_numbers_wait_for_no_disk(db: Database) -> None:
     """Within the transaction that takes one, from there on, and in no other."""
 
