@@ -462,6 +462,9 @@ class Outbox:
             await self._db.run(lambda tx: outbox.refused(tx, row, said, at))
             await self._tell_somebody(row, said)
             return lambda tx: None
+        except Exception:  # a defect of ours, perhaps behind what was posted
+            self._unsure[row.id] = (row.platform, row.place)
+            raise
         self._unsure[row.id] = (row.platform, row.place)  # until it is written down that it arrived
         self._resting.pop((row.platform, row.place), None)
         return Sent(row, ref, digest, self._clock())

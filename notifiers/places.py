@@ -45,6 +45,8 @@ class OwnPlaces:
         self._elsewhere: dict[Place, tuple[float, float]] = {}
         """Places that another replica sends to: when to ask for them again, and how long after the last time."""
         self._doubts: dict[Place, datetime] = {}
+        self._unheard: set[Place] = set()
+        """Places we asked for without hearing whether they are ours: their last owner is not known any more."""
         # Of all places in the same moment one commit each, not one for every place.
         self._asking: Batches[Place, tuple[Hold | None, list[OutboxRow]]] = Batches(self._ask_all)
         self._leaving: Batches[Place, None] = Batches(self._leave_all)
@@ -86,12 +88,19 @@ class OwnPlaces:
         return behind
 
     async def _ask_all(self, places: Sequence[Place]) -> list[tuple[Hold | None, list[OutboxRow]]]:
-        def work(tx: Tx) -> list[tuple[Hold | None, list[OutboxRow]]]:
-            ours = senders.take(tx, places, self._owner, self._lease)
-            behind = self._look(tx, ours)
-            return [(ours.get(place), behind.get(place, [])) for place in places]
+        unheard: set[Place] = set()
 
-        return await self._db.at_once(work)
+        def work(tx: Tx) -> list[tuple[Hold | None, list[OutboxRow]]]:
+            unheard.update(self._unheard.intersection(places))  # all of them, when this is run again
+            self._unheard.update(places)
+            ours = senders.take(tx, places, self._owner, self._lease)
+            holds = {place: Hold(hold.in_doubt or place in unheard) for place, hold in ours.items()}
+            behind = self._look(tx, holds)
+            return [(holds.get(place), behind.get(place, [])) for place in places]
+
+        answer = await self._db.at_once(work)
+        self._unheard.difference_update(places)
+        return answer
 
     async def keep(self, sending: Container[Place], longest: float) -> None:
         """Renew those that are sent to, and leave the others, for ever. longest: seconds between two looks."""

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from pydantic_core import from_json
 from yarl import URL
 
-from bot import logs
+from bot import fence, logs
 from bot.delivery.argocd_model import Application, Json, parse_application
 from bot.errors import OutcomeUnknown, ProviderError, ProviderRejected, ProviderUnavailable
 
@@ -318,6 +318,8 @@ class ArgoApi:
     ) -> _Answer:
         """writing: whether it may have changed something if no answer comes."""
         data = content.encode() if content is not None else None
+        if writing:
+            fence.check()
         try:
             async with self._http.request(
                 method,

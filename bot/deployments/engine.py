@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import structlog
 
+from bot import fence
 from bot.clock import Clock, elapsed, rest_after, until_beat
 from bot.deployments.effects import effects
 from bot.deployments.model import Data, Deployment, Failure, State
@@ -273,6 +274,10 @@ class Engine:
         """Whether the lease cannot have run out yet, by our own clock, with a margin."""
         return elapsed() - self._renewed.get(deployment_id, 0.0) < self.settings.lease.total_seconds() * 0.8
 
+    def _may_act(self, deployment_id: int) -> bool:
+        """As `_is_fresh`; what is not in work any more is nobody's turn."""
+        return deployment_id not in self._work or self._is_fresh(deployment_id)
+
     async def _is_ours(self, deployment_id: int) -> bool:
         """Whether we may act: a replica that was paused finds out here that another took over."""
         if self._is_fresh(deployment_id):
@@ -328,7 +333,7 @@ class Engine:
             return await self._hold(seen, self._clock() + LOOK)
         ahead: list[Change] = []
         try:
-            with self.precedence.turn(seen):
+            with self.precedence.turn(seen), fence.holding(lambda: self._may_act(seen.id)):
                 outcome = await self._look_ahead(seen, ahead)
                 if not ahead:
                     outcome = _reached(seen, outcome or await handler(seen))

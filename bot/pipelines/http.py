@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from bot import fence
 from bot.clock import Clock, utc_now
 from bot.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable
 
@@ -148,6 +149,7 @@ class Http:
         """
         try:
             async with self._turn():
+                fence.check()
                 response = await self.client.post(path, **kwargs)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise ProviderUnavailable(f"{self.said} is not reached.") from error
@@ -164,6 +166,7 @@ class Http:
         """Send what may be sent twice, such as a cancel. Raises ProviderUnavailable."""
         try:
             async with self._turn():
+                fence.check()
                 response = await self.client.request(method, path, **kwargs)
         except httpx.HTTPError as error:
             raise ProviderUnavailable(f"{self.said} does not answer.") from error

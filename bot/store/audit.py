@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, text, update
 
-from bot.store.database import Tx, at_end
+from bot.store.database import Tx, at_end, with_commit
 from bot.store.many import InsertMany
 from bot.store.prepared import Prepared
 from bot.store.tables import audit, audit_head
@@ -78,7 +78,7 @@ def append(tx: Tx, *entries: AuditEntry) -> None:
     if not entries:
         return
     if tx.dialect.name != "sqlite":
-        tx.execute(_APPEND, {"entries": json.dumps([_unnumbered(entry) for entry in entries])})
+        tx.execute(_APPEND, {"entries": _as_json(entries)})
         return
     head: Any = _HEAD.run(tx, {}).one()
     seq, digest = head[0], head[1]
@@ -89,6 +89,10 @@ def append(tx: Tx, *entries: AuditEntry) -> None:
         rows.append({**_values(entry), "seq": seq, "hash": digest})
     _INSERT.run(tx, rows)
     _SET_HEAD.run(tx, {"seq": seq, "hash": digest})
+
+
+def _as_json(entries: Sequence[AuditEntry]) -> str:
+    return json.dumps([_unnumbered(entry) for entry in entries])
 
 
 def _unnumbered(entry: AuditEntry) -> dict[str, Any]:
@@ -106,7 +110,10 @@ def append_at_end(tx: Tx, entry: AuditEntry) -> None:
 
 
 def _append_all(tx: Tx, waiting: list[AuditEntry]) -> None:
-    append(tx, *waiting)
+    if tx.dialect.name == "sqlite":
+        append(tx, *waiting)
+    else:
+        with_commit(tx, "SELECT audit_append(%s::json)", (_as_json(waiting),))
 
 
 def entries(tx: Tx, after: int = 0, limit: int = 1000, subject: str = "") -> list[StoredEntry]:

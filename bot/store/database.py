@@ -8,11 +8,10 @@ outside world.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import importlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import structlog
-from sqlalchemy import DateTime, Dialect, MetaData, create_engine, func, make_url, select
+from sqlalchemy import DateTime, Dialect, MetaData, create_engine, make_url
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeDecorator
@@ -55,6 +54,9 @@ GATHER = 0.02
 
 LAST = "slipway_last"
 """Where an open transaction keeps what is done once at its end: rank and function -> what it is given."""
+
+WORDS = "slipway_words"
+"""Where an open transaction keeps what is said together with its commit: SQL and its parameters."""
 
 SENDER = "slipway_sender"
 """The execution option that names the sender of signals."""
@@ -287,17 +289,15 @@ def _transact(engine: Engine | Kept, fn: Callable[[Tx], T], read_only: bool) -> 
 
 def _once(engine: Engine | Kept, fn: Callable[[Tx], T], read_only: bool) -> T:
     with engine.connect() as connection:
-        connection.info.pop(SIGNALS, None)
+        for kept in (LAST, SIGNALS, WORDS):
+            connection.info.pop(kept, None)
         try:
-            connection.info.pop(LAST, None)
             value = fn(connection)
             _do_last(connection)
+            _add_signals(connection)
             if read_only:
                 connection.rollback()
-                return value
-            with _at_one_go(connection):
-                _do_last(connection, with_locks=True)
-                _send_signals(connection)
+            else:
                 _commit(connection)
         except BaseException:
             connection.rollback()
@@ -306,7 +306,13 @@ def _once(engine: Engine | Kept, fn: Callable[[Tx], T], read_only: bool) -> T:
 
 
 def _commit(connection: Connection) -> None:
+    words = connection.info.pop(WORDS, None)
+    if words and connection.connection.driver_connection.closed:  # type: ignore[union-attr]
+        connection.invalidate()
+        raise OperationalError("COMMIT", None, EOFError("no connection"), connection_invalidated=True)
     try:
+        if words:
+            _say_and_commit(connection, words)
         connection.commit()
     except DBAPIError as error:
         # The server may have committed before the answer was lost, so this must not be run again blindly.
@@ -314,26 +320,33 @@ def _commit(connection: Connection) -> None:
         raise
 
 
-@contextlib.contextmanager
-def _at_one_go(connection: Connection) -> Iterator[None]:
-    """What locks something that all transactions need is sent together with the commit.
+def _say_and_commit(connection: Connection, words: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """All in one message, for which the driver has to write the parameters into the text. PostgreSQL alone.
 
-    So others wait for the server alone, never for this process, which may be held up at any time.
+    Source: postgresql.org, "Frontend/Backend Protocol", Simple Query: several statements, until one of them fails.
     """
     driver: Any = connection.connection.driver_connection
-    if LAST not in connection.info or connection.dialect.name == "sqlite" or driver.autocommit:
-        yield
-        return
-    is_over = False
+    dbapi: Any = connection.dialect.loaded_dbapi
+    statements = [sql for sql, _ in words] + ([] if driver.autocommit else ["COMMIT"])
     try:
-        with driver.pipeline():
-            yield
-            is_over = True
-    except connection.dialect.loaded_dbapi.Error as error:
-        # Either it was committed, and only the way back broke, or nothing of the end was sent: then it is run again.
-        connection.invalidate()
-        if not is_over:
-            raise OperationalError("COMMIT", None, error, connection_invalidated=True) from error
+        with dbapi.ClientCursor(driver) as cursor:
+            cursor.execute("; ".join(statements), [value for _, values in words for value in values])
+    except dbapi.Error as error:
+        is_lost = connection.dialect.is_disconnect(error, driver, None)
+        if is_lost:
+            connection.invalidate()
+        raise DBAPIError.instance(
+            "COMMIT", None, error, dbapi.Error, connection_invalidated=is_lost, dialect=connection.dialect
+        ) from error
+
+
+def with_commit(tx: Tx, sql: str, parameters: Sequence[str]) -> None:
+    """Have PostgreSQL told this together with the commit, in one message; `%s` stands for a parameter.
+
+    For what locks something that all transactions need: so the others wait for the server alone, never for this
+    process, which may be held up, or stopped, at any time.
+    """
+    tx.info.setdefault(WORDS, []).append((sql, parameters))
 
 
 def at_end(tx: Tx, work: Callable[[Tx, list[Any]], None], item: object, rank: int = 0) -> None:
@@ -344,20 +357,17 @@ def at_end(tx: Tx, work: Callable[[Tx, list[Any]], None], item: object, rank: in
     tx.info.setdefault(LAST, {}).setdefault((rank, work), []).append(item)
 
 
-def _do_last(connection: Connection, with_locks: bool = False) -> None:
+def _do_last(connection: Connection) -> None:
     """What asked to be done once at the end, however many works the transaction holds."""
-    waiting = connection.info.get(LAST, {})
-    for rank, work in sorted(waiting, key=itemgetter(0)):
-        if with_locks or rank == 0:
-            work(connection, waiting.pop((rank, work)))
-    if not waiting:
-        connection.info.pop(LAST, None)
+    waiting = connection.info.pop(LAST, None)
+    for rank, work in sorted(waiting or (), key=itemgetter(0)):
+        work(connection, waiting[rank, work])
 
 
-def _send_signals(connection: Connection) -> None:
-    """All in one question, as the last thing before the commit; PostgreSQL delivers them if it commits."""
-    if signals := connection.info.pop(SIGNALS, None):
-        connection.execute(select(*(func.pg_notify(channel, payload) for channel, payload in signals)))
+def _add_signals(connection: Connection) -> None:
+    """As the last thing before the commit; PostgreSQL delivers them if it commits."""
+    for channel, payload in connection.info.pop(SIGNALS, None) or ():
+        with_commit(connection, "SELECT pg_notify(%s, %s)", (channel, payload))
 
 
 def _sentence(error: OperationalError) -> str:

@@ -302,27 +302,35 @@ class Chaos:
         for replica in self.replicas:
             if replica.stopped_until and (at_once or time.monotonic() > replica.stopped_until):
                 replica.stopped_until = 0.0
+                self._note("go on", replica)
                 replica.send(signal.SIGCONT)
             if not replica.is_up:
                 replica.start()
 
+    def _note(self, fault: str, whom: Replica | None = None) -> None:
+        """Count it, and write down when it was, as the logs of the replicas and Slack's numbers are dated."""
+        self.done[fault] += 1
+        with (self.directory / "faults.log").open("a") as file:
+            file.write(f"{time.time():.3f} {fault} {whom.number if whom is not None else ''}\n")
+
     async def kill(self, _server: Server) -> None:
         """As the kernel does it when memory is short."""
-        self.done["kill"] += 1
-        self.random.choice(self.replicas).send(signal.SIGKILL)
+        chosen = self.random.choice(self.replicas)
+        self._note("kill", chosen)
+        chosen.send(signal.SIGKILL)
 
     async def freeze(self, _server: Server) -> None:
         """A long pause: a swapping machine, a live migration. One replica always goes on."""
         awake = [replica for replica in self.replicas if not replica.stopped_until]
         if len(awake) > 1:
-            self.done["freeze"] += 1
             chosen = self.random.choice(awake)
+            self._note("freeze", chosen)
             chosen.stopped_until = time.monotonic() + self.random.uniform(*STOPPED)
             chosen.send(signal.SIGSTOP)
 
     async def cut(self, server: Server) -> None:
         """Half of the connections to the database, at any moment of their transactions."""
-        self.done["cut"] += 1
+        self._note("cut")
         whose = "datname = 'chaos' AND pid <> pg_backend_pid() AND random() < 0.5"
         await asyncio.to_thread(
             execute, server, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {whose}"
@@ -330,14 +338,14 @@ class Chaos:
 
     async def restart(self, server: Server) -> None:
         """The database is away for a moment."""
-        self.done["restart"] += 1
+        self._note("restart")
         await asyncio.to_thread(server.stop)
         await asyncio.sleep(self.random.uniform(0.1, 1.0))
         await asyncio.to_thread(server.start)
 
     async def lose(self, _server: Server) -> None:
         """Something is done outside and its answer is lost."""
-        self.done["lose"] += 1
+        self._note("lose")
         self.jenkins.app.fail("POST .*buildWithParameters", "lost")
         self.argo.faults.append(("POST", "/sync", "drop"))
         self.slack.fail("chat.postMessage", lost=True)
@@ -411,16 +419,16 @@ class Chaos:
                 self._say(f"an effect of nobody: {effect}")
 
     def _judge_messages(self, bad: int) -> None:
-        posted: collections.Counter[str] = collections.Counter()
+        posted: dict[str, list[str]] = collections.defaultdict(list)
         for place in self.slack.messages.values():
-            for message in place.values():
+            for ts, message in place.items():
                 if message.get("files"):  # a log beside its card: Slack posts it itself, without our key
                     continue
                 payload = (message.get("metadata") or {}).get("event_payload") or {}
-                posted[str(payload.get("key") or f"without a key: {message.get('text')}")] += 1
-        self._once("message", posted)
+                posted[str(payload.get("key") or f"without a key: {message.get('text')}")].append(str(ts))
+        self.verdict.problems += [f"message {key}: at {', '.join(at)}" for key, at in posted.items() if len(at) != 1]
         cards = len([key for key in posted if key.startswith(("card:", "deployment:"))])
-        self.verdict.states["messages"] = sum(posted.values())
+        self.verdict.states["messages"] = sum(map(len, posted.values()))
         self.verdict.states["cards"] = cards
         personal = self.slack.direct(USERS["owner"])
         if len(personal) != bad:

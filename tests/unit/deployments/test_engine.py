@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, text
 
-from bot import dispatch
+from bot import dispatch, fence
 from bot.catalog.load import load_catalog
 from bot.deployments.engine import Engine, EngineSettings, Go, Handler, Look, Outcome, Stay
 from bot.deployments.model import Deployment, State
@@ -419,6 +419,29 @@ async def test_a_poisonous_row_ends_in_the_open(bench: Bench) -> None:
     assert calls == 5
     assert seen.data.failure is not None
     assert "Slipway itself stumbled" in seen.data.failure.message
+
+
+async def test_a_turn_that_was_paused_changes_nothing_outside(bench: Bench) -> None:
+    """It looked, and was stopped for longer than a lease before it acted: it looks again, and then acts."""
+    acted = looked = 0
+
+    async def building(seen: Deployment) -> Outcome:
+        nonlocal acted, looked
+        looked += 1
+        if looked == 1:
+            engine._renewed[seen.id] -= QUICK.lease.total_seconds()
+        try:
+            fence.check()
+        finally:
+            bench.clock.advance(timedelta(seconds=2))
+        acted += 1
+        return Go(State.SUCCEEDED, seen.data)
+
+    await bench.create(state=State.BUILDING)
+    await bench.db.run(lambda tx: rows.wake(tx, 1, bench.clock()))
+    async with bench.engine(building=building) as engine:
+        await bench.until(lambda row: row.state.is_final)
+    assert (looked, acted) == (2, 1)
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)

@@ -21,6 +21,7 @@ from notifiers.card import Message
 from notifiers.outbox import THEIRS, Outbox
 from tests.fakes.chat import ForgetfulChat
 from tests.support import FakeClock
+from tests.support.relay import relayed
 from tests.support.world import make_world
 
 LEASE = timedelta(seconds=2)
@@ -116,6 +117,23 @@ async def test_a_doubt_outlives_whoever_could_not_settle_it(bench: Bench) -> Non
     await second.stop()
     await third.start()
     await bench.quiet()
+    assert bench.chat.shown == {"#a": ["hello"]}
+
+
+async def test_a_doubt_outlives_a_lost_answer(bench: Bench, postgres_url: str) -> None:
+    """Who had the place before was told with it, in an answer that was lost; asked again it is ours already."""
+    await bench.put("hello")
+    await bench.chat.post("#a", Message("hello"), "hello")
+    await bench.db.run(lambda tx: senders.take(tx, [("console", "#a")], "dead", timedelta(milliseconds=1)))
+    async with relayed(postgres_url, after=b"UPDATE senders", lose=True) as between:
+        catalog = bench.replicas[0].outbox._catalog()
+        replica = Replica(between.url, catalog, bench.chat)
+        replica.outbox._started_at -= timedelta(hours=1)
+        await replica.outbox.start()
+        await bench.quiet()
+        assert between.stopped.is_set()
+        await replica.outbox.stop()
+        await asyncio.to_thread(replica.db.close)  # whose last questions go through the relay, which is in this loop
     assert bench.chat.shown == {"#a": ["hello"]}
 
 

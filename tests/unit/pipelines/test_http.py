@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bot import fence
 from bot.errors import ProviderUnavailable
 from bot.pipelines import http
 from bot.pipelines.http import AT_ONCE, LONGEST_REST, REST, SILENT_AFTER, Http
@@ -107,3 +108,18 @@ async def test_a_slow_system_holds_few_requests(clock: FakeClock, monkeypatch: p
     told = {str(answer) for answer in answers if isinstance(answer, ProviderUnavailable)}
     assert told == {f"Jenkins is slow; {AT_ONCE} requests wait for its answer."}
     assert sum(isinstance(answer, httpx.Response) for answer in answers) == AT_ONCE
+
+
+async def test_a_replica_that_was_paused_changes_nothing(clock: FakeClock) -> None:
+    """What it found out before its pause is old; looking still works, and outside a turn nothing is asked of it."""
+    async with system(clock) as (jenkins, remote):
+        with fence.holding(lambda: False):
+            for change in (jenkins.start("x"), jenkins.tell("x")):
+                with pytest.raises(ProviderUnavailable, match="This replica was paused"):
+                    await change
+            assert remote.asked == 0
+            await jenkins.get("x")
+        with fence.holding(lambda: True):
+            await jenkins.start("x")
+        await jenkins.start("x")
+    assert remote.asked == 3

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, insert, text
@@ -20,6 +16,7 @@ from bot.store.database import Database, Tx
 from bot.store.signals import Topic, announce
 from bot.store.tables import audit_head
 from tests.support.databases import migrated
+from tests.support.relay import relayed
 
 ENTRY = AuditEntry(datetime(2026, 11, 26, tzinfo=UTC), "owner", "command", "/deploy pay prod", "accepted")
 
@@ -30,56 +27,6 @@ def db(postgres_url: str) -> Iterator[Database]:
         yield one
 
 
-@dataclass
-class Stopping:
-    """Between a process and PostgreSQL: from the message with these bytes on, the process sends no more."""
-
-    url: str
-    after: bytes
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    ending: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: str) -> None:
-        """Pass both ways on."""
-        answers, questions = await asyncio.open_unix_connection(server)
-        back = asyncio.create_task(_pass_on(answers, writer))
-        while said := await reader.read(65536):
-            if not self.stopped.is_set():
-                questions.write(said)
-            if self.after in said:
-                self.stopped.set()
-                self.ending.add(asyncio.create_task(self._end(questions)))
-        questions.close()
-        await back
-
-    async def _end(self, questions: asyncio.StreamWriter) -> None:
-        await self.ended.wait()
-        questions.close()
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while said := await reader.read(65536):
-        writer.write(said)
-    writer.close()
-
-
-@asynccontextmanager
-async def stopping(url: str, after: bytes) -> AsyncIterator[Stopping]:
-    """An address of the same database, over which a process stops."""
-    address, _, server = url.partition("?host=")
-    with tempfile.TemporaryDirectory() as directory:
-        made = Stopping(f"{address}?host={directory}", after)
-        path = Path(directory) / ".s.PGSQL.5432"
-        listening = await asyncio.start_unix_server(
-            lambda reader, writer: made.serve(reader, writer, f"{server}/{path.name}"), path
-        )
-        try:
-            yield made
-        finally:
-            listening.close()
-
-
 def write_down(tx: Tx) -> None:
     """As every command does: its entry, and a signal to the other replicas."""
     announce(tx, Topic.OUTBOX)
@@ -88,7 +35,7 @@ def write_down(tx: Tx) -> None:
 
 async def test_whoever_stops_at_the_end_of_the_chain_holds_nobody_up(db: Database, postgres_url: str) -> None:
     """Paused right after it sent its entry, it is on record, and the others go on at once."""
-    async with stopping(postgres_url, after=b"audit_append") as between:
+    async with relayed(postgres_url, after=b"audit_append") as between:
         paused = Database(between.url)
         writing = asyncio.create_task(paused.run(write_down))
         await between.stopped.wait()
@@ -96,7 +43,7 @@ async def test_whoever_stops_at_the_end_of_the_chain_holds_nobody_up(db: Databas
         assert await db.read(audit.verify) == (2, "")
         between.ended.set()
         await writing
-        paused.close()
+        await asyncio.to_thread(paused.close)
 
 
 async def test_a_chain_that_refuses_undoes_the_rest(db: Database) -> None:
