@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class Relay:
         answers, questions = await asyncio.open_unix_connection(server)
         losing = asyncio.Event()
         back = asyncio.create_task(_pass_on(answers, writer, losing))
-        while said := await reader.read(65536):
+        while said := await _next(reader):
             is_it = self.after in said and not self.stopped.is_set()
             if is_it and self.lose:
                 losing.set()
@@ -58,8 +58,15 @@ class Relay:
         questions.close()
 
 
+async def _next(reader: asyncio.StreamReader) -> bytes:
+    """What comes next, nothing if nobody is there any more, however they went."""
+    with suppress(ConnectionError):
+        return await reader.read(65536)
+    return b""
+
+
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event) -> None:
-    while said := await reader.read(65536):
+    while said := await _next(reader):
         if losing.is_set():
             break
         writer.write(said)

@@ -38,7 +38,8 @@ async def test_whoever_stops_at_the_end_of_the_chain_holds_nobody_up(db: Databas
     async with relayed(postgres_url, after=b"audit_append") as between:
         paused = Database(between.url)
         writing = asyncio.create_task(paused.run(write_down))
-        await between.stopped.wait()
+        async with asyncio.timeout(20):
+            await between.stopped.wait()
         await db.run(write_down)
         assert await db.read(audit.verify) == (2, "")
         between.ended.set()
