@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fakes.slack import FakeSlack
+from tests.support.slack import company
 from tests.support.world import World, make_world
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -28,6 +31,14 @@ def closed_window(now: datetime | None = None) -> dict[str, Any]:
     """A window of prod that is closed now: it opens in three days."""
     day = DAYS[((now or datetime.now(UTC)) + timedelta(days=3)).weekday()]
     return {"name": "release-day", "environments": ["prod"], "days": [day], "hours": "10:00-16:00"}
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    """The test company's Slack."""
+    async with FakeSlack() as fake:
+        company(fake)
+        yield fake
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ from tests.fakes.kubernetes import running_kubernetes
 from tests.fakes.slack import FakeSlack, buttons, words
 from tests.support.slack import USERS, SlackRunning, company, running_on_slack
 from tests.support.world import World, make_world
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as fake:
-        company(fake)
-        yield fake
 
 
 @pytest.fixture

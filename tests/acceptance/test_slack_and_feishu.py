@@ -53,13 +53,6 @@ class Both(FeishuRunning):
 
 
 @pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as fake:
-        slack_support.company(fake)
-        yield fake
-
-
-@pytest.fixture
 async def feishu() -> AsyncIterator[FakeFeishu]:
     async with FakeFeishu() as fake:
         feishu_support.company(fake)

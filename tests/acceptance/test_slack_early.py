@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,8 @@ from bot.store.database import DatabaseUnavailable
 from bot.store.outbox import lag
 from tests.fakes.slack import FakeSlack, words
 from tests.support.running import POLL
-from tests.support.slack import USERS, SlackRunning, company, running_on_slack
+from tests.support.slack import USERS, SlackRunning, running_on_slack
 from tests.support.world import World, make_world
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as fake:
-        company(fake)
-        yield fake
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,8 @@ import pytest
 from bot.deployments.model import State
 from tests.acceptance.test_slack import action, cards
 from tests.fakes.slack import BOT_USER, FakeSlack, words
-from tests.support.slack import USERS, company, running_on_slack
+from tests.support.slack import USERS, running_on_slack
 from tests.support.world import World, make_world
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as fake:
-        company(fake)
-        yield fake
 
 
 @pytest.fixture

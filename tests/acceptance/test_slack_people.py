@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,8 @@ from tests.acceptance.conftest import closed_window, emergency
 from tests.acceptance.test_slack import action, cards, press, refusals
 from tests.fakes.slack import FakeSlack, buttons, words
 from tests.support.running import POLL
-from tests.support.slack import USERS, SlackRunning, company, running_on_slack
+from tests.support.slack import USERS, SlackRunning, running_on_slack
 from tests.support.world import World, make_world
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as fake:
-        company(fake)
-        yield fake
 
 
 @pytest.fixture

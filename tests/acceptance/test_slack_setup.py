@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,8 @@ from bot.errors import SlipwayError
 from bot.settings import Settings, SettingsInvalid, read_settings
 from notifiers.card import Card, Message
 from tests.fakes.slack import FakeSlack, words
-from tests.support.slack import USERS, company, running_on_slack, slack_settings
+from tests.support.slack import USERS, running_on_slack, slack_settings
 from tests.support.world import World, make_world
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as fake:
-        company(fake)
-        yield fake
 
 
 @pytest.fixture

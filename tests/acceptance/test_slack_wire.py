@@ -6,7 +6,6 @@ Source: slackapi/java-slack-sdk json-logs/samples/app-backend and events (field 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +16,7 @@ from bot.store.database import Database, DatabaseUnavailable
 from tests.acceptance.test_slack import cards, press
 from tests.fakes.slack import TEAM, FakeSlack, words
 from tests.support.running import POLL
-from tests.support.slack import USERS, company, running_on_slack
+from tests.support.slack import USERS, running_on_slack
 from tests.support.world import World, make_world
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
@@ -99,13 +98,6 @@ ENVELOPE: dict[str, Any] = {
     "event_time": 123,
     "event_context": "",
 }
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with FakeSlack() as fake:
-        company(fake)
-        yield fake
 
 
 @pytest.fixture

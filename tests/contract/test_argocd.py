@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
+from bot import fence
 from bot.catalog.model import Target
 from bot.delivery.argocd import ArgoCD
 from bot.delivery.argocd_api import AppRef, ArgoApi, ArgoServer, Follower
@@ -122,6 +123,19 @@ async def test_a_refused_or_cut_request_is_tried_again(argo: Argo, fault: str, e
         await argo.delivery.sync(request)
     await until(argo.delivery, request, SyncState.SUCCEEDED)
     assert len(argo.fake.operations) == 1
+
+
+async def test_a_replica_that_was_paused_starts_nothing(argo: Argo) -> None:
+    """Another one may have synced meanwhile; looking still works, and whoever surely holds the lease goes on."""
+    request = argo.request()
+    with fence.holding(lambda: False):
+        await argo.delivery.look(request)
+        with pytest.raises(ProviderUnavailable, match="This replica was paused"):
+            await argo.delivery.sync(request)
+    assert argo.fake.syncs == []
+    with fence.holding(lambda: True):
+        await until(argo.delivery, request, SyncState.SUCCEEDED)
+    assert len(argo.fake.syncs) == 1
 
 
 async def test_not_reached_is_told_apart_from_not_answered() -> None:

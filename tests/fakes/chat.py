@@ -58,6 +58,7 @@ class ForgetfulChat(FakeChat):
 
     posted: dict[str, str] = field(default_factory=dict)
     blind: int = 0
+    stumbles: int = 0
 
     async def post(self, place: str, message: Message, key: str, thread: str = "") -> str:
         await self._fault(place, "post", message)
@@ -65,6 +66,9 @@ class ForgetfulChat(FakeChat):
         ref = f"r{len(self._at)}"
         self._at[ref] = (place, len(self.shown[place]) - 1)
         self.posted[key] = ref
+        if self.stumbles:
+            self.stumbles -= 1
+            raise RuntimeError("a defect behind the posting")
         return ref
 
     async def find(self, place: str, key: str, thread: str, since: datetime) -> str | None:

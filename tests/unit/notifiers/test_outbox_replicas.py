@@ -101,6 +101,17 @@ async def test_what_a_dead_replica_may_have_posted_is_looked_for(bench: Bench) -
     assert bench.chat.shown == {"#a": ["hello"]}
 
 
+async def test_a_defect_behind_a_posting_posts_nothing_twice(bench: Bench) -> None:
+    """It is in the chat, whatever we stumbled over after that: it is looked for before it is sent again."""
+    bench.chat.stumbles = 1
+    await bench.replicas[0].outbox.start()
+    await bench.put("hello")
+    bench.replicas[0].outbox.poke()
+    await bench.quiet()
+    assert bench.chat.stumbles == 0
+    assert bench.chat.shown == {"#a": ["hello"]}
+
+
 async def test_a_doubt_outlives_whoever_could_not_settle_it(bench: Bench) -> None:
     """The next one could not search either, and ended: whoever comes then has to know of the doubt as well."""
     for replica in bench.replicas:
